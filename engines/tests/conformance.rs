@@ -230,6 +230,65 @@ fn cache_bytes_are_exact_per_token() {
 }
 
 #[test]
+fn a_rewound_context_is_that_of_a_fresh_session() {
+    for_every_engine(|engine, checkpoint| {
+        if engine.caps().virtual_time {
+            return;
+        }
+        let (expected, _) = after_a_rewind(engine, checkpoint, &options(), 20, 0);
+        let (found, rewound) = after_a_rewind(engine, checkpoint, &options(), 20, 9);
+        assert!(rewound, "a context without windows and states can be rewound");
+        assert_eq!(found, expected);
+    });
+}
+
+/// The logits of a prompt after `depth` tokens, in a session that ran `more` other tokens before it returned to them; and whether it
+/// could return.
+fn after_a_rewind(
+    engine: &dyn Engine,
+    checkpoint: &Checkpoint,
+    options: &LoadOptions,
+    depth: u32,
+    more: u32,
+) -> (Vec<f32>, bool) {
+    let filler: Vec<u32> = (5..5 + depth).collect();
+    let mut session = common::load(engine, checkpoint, options);
+    let steps = session.steps().expect("it has steps");
+    steps.prefill(&filler).expect("it runs");
+    for token in 0..more {
+        steps.decode(300 + token).expect("it runs");
+    }
+    let rewound = session.rewind(filler.len()).expect("it answers");
+    if !rewound {
+        session.reset().expect("it resets");
+    }
+    let steps = session.steps().expect("it has steps");
+    if !rewound {
+        steps.prefill(&filler).expect("it runs");
+    }
+    steps.prefill(&[50, 51, 52]).expect("it runs");
+    (steps.logits().expect("it ran"), rewound)
+}
+
+/// A ring keeps the window and one batch: what a few tokens overwrote is not needed, what many overwrote is.
+#[test]
+fn a_window_is_rewound_only_as_far_as_it_is_kept() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let checkpoint = synthetic(&folder.path().join("window.gguf"), Quant::Q8_0, Some(16));
+    for label in ["candle", "candle:tensor", "mlx"] {
+        let Ok(engine) = engines::registry::find(label).expect("it is in the registry").open() else { continue };
+        let options = LoadOptions { batch: Some(8), context: 60, ..LoadOptions::default() };
+        let (expected, _) = after_a_rewind(engine.as_ref(), &checkpoint, &options, 30, 0);
+        // Capacity 16 + 8 - 1: eight tokens fit beside the sixteen that the next query reads.
+        for (more, can) in [(4, true), (8, true), (9, false), (20, false)] {
+            let (found, rewound) = after_a_rewind(engine.as_ref(), &checkpoint, &options, 30, more);
+            assert_eq!(rewound, can, "{label}, {more} tokens");
+            assert_eq!(found, expected, "{label}, {more} tokens");
+        }
+    }
+}
+
+#[test]
 fn a_window_bounds_the_cache() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let checkpoint = synthetic(&folder.path().join("window.gguf"), Quant::Q8_0, Some(16));

@@ -96,6 +96,14 @@ pub trait Session {
     /// # Errors
     /// When the engine fails.
     fn reset(&mut self) -> Result<(), EngineError>;
+    /// Drops what follows the first `tokens` tokens of the context. `false`: the engine cannot, for instance because a sliding window
+    /// or a state has overwritten what they need; the context is then to be reset.
+    ///
+    /// # Errors
+    /// When the engine fails.
+    fn rewind(&mut self, _tokens: usize) -> Result<bool, EngineError> {
+        Ok(false)
+    }
     /// Bytes of the KV cache; `None` where they are not known: of a server, or of a model that is not described before it has computed
     /// anything.
     fn kv_bytes(&self) -> Option<KvBytes>;

@@ -30,6 +30,8 @@ pub(super) struct Decoder<K: Kernels> {
     buffers: Buffers<K>,
     /// Number of tokens in the context: the position of the next one.
     position: usize,
+    /// Number of positions that the caches have had since the last reset.
+    written: usize,
     /// Capacity of the context in tokens.
     context: usize,
     /// Element types of the KV cache.
@@ -130,6 +132,7 @@ impl<K: Kernels> Decoder<K> {
             rotations,
             buffers,
             position: 0,
+            written: 0,
             context,
             kv,
             batch,
@@ -148,6 +151,7 @@ impl<K: Kernels> Decoder<K> {
 
     /// Runs one batch through all layers, and computes its logits if requested.
     fn pass(&mut self, tokens: &[u32], with_logits: bool) -> Result<(), EngineError> {
+        self.written = self.written.max(self.position + tokens.len());
         let Self { kernels, spec, buffers: b, .. } = self;
         let (rows, hidden, epsilon) = (tokens.len(), spec.hidden, spec.norm_eps);
         let pass = Pass { rows, position: self.position, hidden, epsilon };
@@ -192,7 +196,20 @@ impl<K: Kernels> Decoder<K> {
 
     /// Clears the context. The cache is not cleared: positions after the context are never read.
     pub(super) fn reset(&mut self) {
-        self.position = 0;
+        (self.position, self.written) = (0, 0);
+    }
+
+    /// Drops what follows the first `tokens` tokens; `false` if a sliding window has overwritten what the next token reads.
+    pub(super) fn rewind(&mut self, tokens: usize) -> bool {
+        let (written, context, batch) = (self.written, self.context, self.batch);
+        let keeps = |attention: &Attention| {
+            attention.cache_still_has(tokens, written, attention.cache_capacity(context, batch))
+        };
+        let possible = tokens <= self.position && self.spec.attentions().all(keeps);
+        if possible {
+            self.position = tokens;
+        }
+        possible
     }
 
     /// Bytes of the KV cache.

@@ -68,6 +68,12 @@ impl<K: Kernels> Session for CandleSession<K> {
         Ok(())
     }
 
+    fn rewind(&mut self, tokens: usize) -> Result<bool, EngineError> {
+        self.text.restart();
+        self.has_logits = false;
+        Ok(self.decoder.rewind(tokens))
+    }
+
     fn kv_bytes(&self) -> Option<KvBytes> {
         Some(self.decoder.kv_bytes())
     }

@@ -126,6 +126,15 @@ impl Session for LlamaSession {
         Ok(())
     }
 
+    fn rewind(&mut self, tokens: usize) -> Result<bool, EngineError> {
+        if tokens > self.position || !self.context.truncate(tokens) {
+            return Ok(false);
+        }
+        self.text = TextDecoder::new(self.space_prefix);
+        (self.position, self.has_logits) = (tokens, false);
+        Ok(true)
+    }
+
     fn kv_bytes(&self) -> Option<KvBytes> {
         let Some(per_token) = self.kv_bytes_per_token else { return self.context.cache_bytes(self.position) };
         let tokens = |count: usize| count as u64 * per_token;

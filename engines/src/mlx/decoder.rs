@@ -39,6 +39,8 @@ pub(super) struct Decoder {
     activations: Dtype,
     /// Number of tokens in the context: the position of the next one.
     position: usize,
+    /// Number of positions that the caches have had since the last reset.
+    written: usize,
     /// Maximum number of tokens per forward pass.
     batch: usize,
     /// Whether to wait for each operation.
@@ -149,6 +151,7 @@ impl Decoder {
             kv_type: options.kv_type,
             activations,
             position: 0,
+            written: 0,
             batch,
             waits: false,
             spec,
@@ -213,6 +216,7 @@ impl Decoder {
         };
         let x = run_layers();
         self.caches = caches;
+        self.written = self.written.max(position + rows);
         self.position = position + if x.is_ok() { rows } else { 0 };
         x
     }
@@ -364,9 +368,21 @@ impl Decoder {
         self.spec.vocab
     }
 
-    /// Removes all tokens after the first `position`. The cache is not cleared: positions after the context are never read.
-    pub(super) fn rewind(&mut self, position: usize) {
-        self.position = position;
+    /// Clears the context. The cache is not cleared: positions after the context are never read.
+    pub(super) fn reset(&mut self) {
+        (self.position, self.written) = (0, 0);
+    }
+
+    /// Drops what follows the first `tokens` tokens; `false` if a sliding window has overwritten what the next token reads.
+    pub(super) fn rewind(&mut self, tokens: usize) -> bool {
+        let written = self.written;
+        let keeps =
+            |(attention, cache): (&Attention, &Cache)| attention.cache_still_has(tokens, written, cache.capacity());
+        let possible = tokens <= self.position && self.spec.attentions().zip(&self.caches).all(keeps);
+        if possible {
+            self.position = tokens;
+        }
+        possible
     }
 
     /// Bytes of the KV cache.

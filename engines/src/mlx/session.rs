@@ -82,10 +82,16 @@ impl Session for MlxSession {
     }
 
     fn reset(&mut self) -> Result<(), EngineError> {
-        self.decoder.rewind(0);
+        self.decoder.reset();
         self.text.restart();
         self.logits = None;
         memory::reset_peak_memory().map_err(at("reset"))
+    }
+
+    fn rewind(&mut self, tokens: usize) -> Result<bool, EngineError> {
+        self.text.restart();
+        self.logits = None;
+        Ok(self.decoder.rewind(tokens))
     }
 
     fn kv_bytes(&self) -> Option<KvBytes> {
@@ -231,6 +237,7 @@ impl Pipeline {
     /// Waits for an enqueued step that is not needed, so that it does not overlap with later work, and removes its token.
     fn discard(self, session: &mut MlxSession) -> Result<(), EngineError> {
         let Some(next) = self.0 else { return Ok(()) };
+        // By one token: a ring has room for the window and at least one.
         session.decoder.rewind(session.decoder.position() - 1);
         session.logits = None;
         next.wait().map(|_| ())

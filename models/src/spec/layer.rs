@@ -135,4 +135,11 @@ impl Attention {
     pub fn cache_capacity(&self, context: usize, batch: usize) -> usize {
         self.window.map_or(context, |window| context.min(window.saturating_add(batch.saturating_sub(1))))
     }
+
+    /// Whether a ring of this capacity, in which `written` positions were written, still has all that a query at `position` reads.
+    #[must_use]
+    pub fn cache_still_has(&self, position: usize, written: usize, capacity: usize) -> bool {
+        let first_read = self.window.map_or(0, |window| (position + 1).saturating_sub(window));
+        written.saturating_sub(capacity) <= first_read
+    }
 }

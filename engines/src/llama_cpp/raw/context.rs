@@ -219,4 +219,16 @@ impl Context {
         // SAFETY: the memory belongs to the context.
         unsafe { sys::llama_memory_clear(memory, false) };
     }
+
+    /// Removes what follows the first `tokens` tokens. `false`: it cannot, since a state has no earlier positions, or a window has lost
+    /// them; then all has to be removed.
+    pub(in super::super) fn truncate(&mut self, tokens: usize) -> bool {
+        let Ok(first) = sys::llama_pos::try_from(tokens) else { return false };
+        // SAFETY: the context is alive.
+        let memory = unsafe { sys::llama_get_memory(self.pointer.0.as_ptr()) };
+        // SAFETY: the memory belongs to the context; the end -1 is the end of the sequence.
+        let removed = unsafe { sys::llama_memory_seq_rm(memory, 0, first, -1) };
+        // SAFETY: the memory belongs to the context.
+        removed && unsafe { sys::llama_memory_seq_pos_min(memory, 0) } == 0
+    }
 }

@@ -8,6 +8,7 @@ mod examine;
 mod logits;
 mod memory_timeline;
 mod open_engine;
+mod open_session;
 pub mod passes;
 mod preprocessing;
 mod prober;

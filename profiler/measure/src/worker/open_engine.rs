@@ -11,6 +11,7 @@ use record::{CounterTotals, Reason, Reasons, ServerFile};
 use traces::chrome::Process;
 use traces::clock::{self, VirtualClock, VirtualClockGuard};
 
+use super::open_session::OpenSession;
 use super::passes::totals;
 use super::request_trace;
 use super::server_processes::{self, ServerProcesses};
@@ -21,7 +22,7 @@ pub(super) struct OpenEngine {
     engine: Box<dyn Engine>,
     /// This process, as traces name it.
     pub(super) process: Process,
-    pub(super) session: Option<Box<dyn Session>>,
+    pub(super) session: Option<OpenSession>,
     pub(super) meter: Meter,
     wanted: Vec<&'static Counter>,
     /// Why counters are absent.
@@ -164,7 +165,7 @@ impl OpenEngine {
             self.meter = Meter::virtual_machine(&self.wanted);
             self.absent.clone_from(self.meter.absent());
         }
-        self.session = Some(session);
+        self.session = Some(OpenSession::new(session));
         self.end_tokens.clone_from(&load.end_tokens);
         self.marks_per_thread = load.marks_per_thread;
         // The system reports the canonical path of a mapping.

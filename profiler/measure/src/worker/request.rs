@@ -13,6 +13,7 @@ use traces::{Nanos, clock};
 
 use super::memory_timeline;
 use super::open_engine::OpenEngine;
+use super::open_session::OpenSession;
 use super::passes::{
     self, EventRates, OpSums, PhaseCounts, PhaseSpan, Stopwatch, ThreadWork, Timing, run_counted, run_stepped,
     run_traced,
@@ -64,7 +65,7 @@ pub(super) fn measure(
     let mut session = engine.session.take().ok_or("no session is loaded: expected `load` before `measure`")?;
     let mut repeats = 0;
     let result = loop {
-        match run(engine, session.as_mut(), spec, status) {
+        match run(engine, &mut session, spec, status) {
             Ok(measured) => break Ok(measured),
             Err(Failure::Repeat { reason, wait }) if repeats < MOST_REPEATS && !status.stop_requested() => {
                 repeats += 1;
@@ -118,11 +119,12 @@ impl Marks {
 
 fn run(
     engine: &mut OpenEngine,
-    session: &mut dyn Session,
+    open: &mut OpenSession,
     spec: &RequestSpec,
     status: &SharedStatus,
 ) -> Result<Measured, Failure> {
-    fill_context(session, &spec.filler, &engine.name())?;
+    open.fill(&spec.filler, &engine.name())?;
+    let session = open.session.as_mut();
     engine.meter.select(spec.counter_set)?;
     let request = spec.request();
     // A server may send more pieces of text than tokens.
@@ -339,19 +341,6 @@ fn run_pass<'s>(
             Ok((traced.usage, PassOutput::Traced { marks, allocations: traced.allocations }))
         }
     }
-}
-
-/// Resets the session, then fills its context.
-pub(super) fn fill_context(session: &mut dyn Session, filler: &[u32], engine: &str) -> Result<(), Reason> {
-    session.reset().map_err(|error| Reason::new(error.with_advice()))?;
-    if filler.is_empty() {
-        return Ok(());
-    }
-    let depth = filler.len();
-    let steps = session.steps().ok_or_else(|| {
-        Reason::new(format!("engine {engine} has no steps, so its context cannot be filled to depth {depth}"))
-    })?;
-    steps.prefill(filler).and_then(|()| steps.sync()).map_err(|error| Reason::new(error.with_advice()))
 }
 
 /// Samples memory during the request, where that does not disturb it. A sampler that cannot start leaves the two readings before and
