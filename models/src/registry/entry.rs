@@ -46,6 +46,12 @@ impl Entry {
         (self.shape)()
     }
 
+    /// The quantisation of the default file; `None` if the registry does not list it (a test sees to it that it does).
+    #[must_use]
+    pub fn default_quant(&self) -> Option<&'static str> {
+        self.quants.iter().find(|(_, file)| *file == self.gguf.file).map(|(name, _)| *name)
+    }
+
     /// The GGUF file in this quantisation, ignoring case, if the registry lists it.
     #[must_use]
     pub fn quant(&self, quant: &str) -> Option<Source> {

@@ -52,7 +52,7 @@ pub(super) struct Fetch {
 pub(super) struct Synth {
     /// Registry name, or a config.json
     model: String,
-    /// f16, q4_0, q4_1, q8_0 or q4_k_m
+    /// f16, q4_0, q4_1, q8_0, q4_k_m or mxfp4
     #[arg(long, value_name = "Q")]
     quant: String,
     /// A GGUF file with the tokenizer for the new file

@@ -24,7 +24,7 @@ pub(super) struct Arguments {
     /// Registry name, config.json (shape only) or .gguf file
     #[arg(short, long, value_name = "MODEL", required_unless_present = "check")]
     model: Option<String>,
-    /// Quantisation: f16, q4_0, q4_1, q8_0, q4_k_m [default: that of the registered file; q4_0 for a config.json]
+    /// Quantisation: f16, q4_0, q4_1, q8_0, q4_k_m, mxfp4 [default: that of the registered file; q4_0 for a config.json]
     #[arg(long, value_name = "Q")]
     quant: Option<String>,
     /// Engine, as `name` or `name:variant`

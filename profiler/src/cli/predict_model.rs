@@ -32,11 +32,8 @@ pub(super) fn find(reference: &str, quant: Option<&str>) -> Result<Target, Error
         Reference::Path(_) => of_shape(reference, &parsed, quant, None),
         Reference::Name(name) => {
             let entry = registry::find(name)?;
-            let default = entry.quants.iter().find(|(_, file)| *file == entry.gguf.file).map(|(name, _)| *name);
-            match quant {
-                Some(_) => of_shape(reference, &parsed, quant, None),
-                None => of_shape(reference, &parsed, default, Some(entry.name)),
-            }
+            let name = quant.is_none().then_some(entry.name);
+            of_shape(reference, &parsed, quant, name)
         }
     }
 }

@@ -65,7 +65,7 @@ struct What {
     /// Use random weights in the model's exact shape, without a download (implies --ignore-eos)
     #[arg(long)]
     synthetic: bool,
-    /// Quantisation of synthetic weights: f16, q4_0, q4_1, q8_0, q4_k_m
+    /// Quantisation of synthetic weights: f16, q4_0, q4_1, q8_0, q4_k_m, mxfp4 [default: that of the registered file; q4_0 for a config.json]
     #[arg(long, value_name = "Q", requires = "synthetic")]
     quant: Option<String>,
     /// A GGUF file with the tokenizer for synthetic models

@@ -120,8 +120,13 @@ impl CaseSettings {
 /// # Errors
 /// When the run has no such case, naming those that it has.
 pub fn check(prediction: &Prediction, file: &RunFile) -> Result<PredictionCheck, Error> {
-    let like =
-        |case: &&Case| case.model == prediction.model && case.engine == prediction.engine && case.status == Status::Ok;
+    // Synthetic weights have the type in their name.
+    let synthetic = format!("{}-{}", prediction.model, prediction.quant.to_lowercase());
+    let like = |case: &&Case| {
+        (case.model == prediction.model || case.model == synthetic)
+            && case.engine == prediction.engine
+            && case.status == Status::Ok
+    };
     let cases: Vec<&Case> = file.cases.iter().filter(like).collect();
     let asked = CaseSettings {
         prompt_tokens: prediction.prompt_tokens,
@@ -176,7 +181,7 @@ fn notes(
 }
 
 fn rows(prediction: &Prediction, file: &RunFile, cases: &[&Case], chosen: &Case) -> Vec<CheckedFigure> {
-    let basis = CeilingBasis::of(file, chosen.threads, Some(&prediction.model));
+    let basis = CeilingBasis::of(file, chosen.threads, Some(&chosen.model));
     let middle =
         |value: fn(&Sample) -> Option<f64>| median(&chosen.clean_samples().filter_map(value).collect::<Vec<_>>());
     let on = |parts: Option<super::TimeParts>| Some(parts?.on(&prediction.basis, &basis?));

@@ -28,8 +28,8 @@ pub(super) struct LocatedModel {
 
 /// The seed of synthetic weights: one file per shape and type serves all runs, whatever their own seed.
 const WEIGHTS_SEED: u64 = 1;
-/// The quantisation of synthetic weights if none is given.
-const DEFAULT_QUANT: Quant = Quant::Q4_0;
+/// The quantisation of synthetic weights of a config.json if none is given; a registered model has that of its file.
+const QUANT_OF_CONFIG: Quant = Quant::Q4_0;
 
 /// Finds a model, fetching or writing it where needed.
 ///
@@ -153,7 +153,8 @@ fn no_shape(reference: &dyn std::fmt::Display) -> Error {
 /// When the reference names no shape, or the quantisation is unknown.
 pub fn synthetic_shape(subject: &Subject, reference: &Reference) -> Result<(String, Spec, Quant), Error> {
     let (name, spec) = shape(reference)?;
-    let quant = subject.quant.as_deref().map_or(Ok(DEFAULT_QUANT), str::parse)?;
+    let of_file = entry_of(reference)?.and_then(Entry::default_quant);
+    let quant = subject.quant.as_deref().or(of_file).map_or(Ok(QUANT_OF_CONFIG), str::parse)?;
     Ok((format!("{name}-{}", quant.name().to_lowercase()), spec, quant))
 }
 
@@ -186,6 +187,15 @@ mod tests {
     use engine_api::Advice as _;
 
     use super::*;
+
+    #[test]
+    fn synthetic_weights_have_the_type_of_the_registered_file() {
+        for entry in models::registry::reference_models() {
+            let reference = Reference::Name(entry.name.to_owned());
+            let (name, _, quant) = synthetic_shape(&Subject::default(), &reference).unwrap();
+            assert!(entry.quant(quant.name()).is_some_and(|source| source.file == entry.gguf.file), "{name}");
+        }
+    }
 
     fn refused(change: impl FnOnce(&mut Subject), reference: &str) -> String {
         let mut subject = Subject::default();
