@@ -112,8 +112,8 @@ fn blocks_that_would_reach_into_the_next_head_are_refused() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let mut spec = common::tiny::spec("llama");
     for layer in &mut spec.layers {
-        layer.attention.head_dim = 48;
-        layer.attention.rope.as_mut().expect("it rotates").dim = 48;
+        layer.mixer.attention_mut().unwrap().head_dim = 48;
+        layer.mixer.attention_mut().unwrap().rope.as_mut().expect("it rotates").dim = 48;
     }
     let path = folder.path().join("heads-of-48.gguf");
     synth::write(&Recipe { name: "tiny", spec: &spec, quant: Quant::F16, seed: 7, header: None }, &path, &Quiet)

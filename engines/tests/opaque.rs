@@ -91,7 +91,7 @@ fn runs(engine: &dyn engines::Engine, checkpoint: &Checkpoint, options: &LoadOpt
     let layers = spec.layers.len();
     // One prefill and two decodes; the last block computes one token after attention.
     for (name, inputs, outputs) in
-        [("q_proj", spec.hidden, spec.layers[0].attention.q_width()), ("down_proj", 512, spec.hidden)]
+        [("q_proj", spec.hidden, spec.layers[0].mixer.attention().unwrap().q_width()), ("down_proj", 512, spec.hidden)]
     {
         let found = named(name);
         assert_eq!(found.len(), 3 * layers, "{name}");

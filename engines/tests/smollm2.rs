@@ -37,7 +37,8 @@ fn golden_arrays(name: &str) -> Vec<u8> {
 #[cfg(feature = "candle")]
 fn in_f32(checkpoint: &Checkpoint, folder: &std::path::Path) -> Checkpoint {
     let spec = checkpoint.spec().unwrap();
-    let Layer { attention, feed_forward, .. } = &spec.layers[0];
+    let Layer { mixer, feed_forward, .. } = &spec.layers[0];
+    let attention = mixer.attention().expect("every layer has attention");
     let rope = attention.rope.as_ref().expect("every layer has one");
     let mut tensors: Vec<(String, Vec<usize>, Vec<u8>)> = Vec::new();
     for info in checkpoint.tensors() {

@@ -46,7 +46,7 @@ pub use filesystem::cache_home;
 pub use progress::{Progress, Quiet};
 pub use spec::{
     Activation, Arch, Attention, CLAMP_ALPHA, CLAMP_LIMIT, CacheTypes, Experts, FeedForward, Gated, Gating, Layer,
-    NormPlacement, Rope, RopeLayout, RopeScaling, Scores, SharedExpert, Spec, Temperature,
+    Mixer, NormPlacement, Rope, RopeLayout, RopeScaling, Scores, SharedExpert, ShortConvolution, Spec, Temperature,
 };
 pub use substitution::Substitution;
 pub use tensor::{TensorInfo, TensorView};

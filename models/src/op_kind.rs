@@ -18,6 +18,10 @@ pub enum OpKind {
     KvWrite,
     Attention,
     OProj,
+    ConvInProj,
+    StateUpdate,
+    Convolution,
+    ConvOutProj,
     AttnPostNorm,
     AttnResidual,
     FfnNorm,
@@ -41,7 +45,7 @@ pub enum OpKind {
 }
 
 /// Every op with its name, in the order of the computation.
-const NAMES: [(OpKind, &str); 32] = [
+const NAMES: [(OpKind, &str); 36] = [
     (OpKind::Embed, "embed"),
     (OpKind::AttnNorm, "attn_norm"),
     (OpKind::QkvProj, "qkv_proj"),
@@ -54,6 +58,10 @@ const NAMES: [(OpKind, &str); 32] = [
     (OpKind::KvWrite, "kv_write"),
     (OpKind::Attention, "attention"),
     (OpKind::OProj, "o_proj"),
+    (OpKind::ConvInProj, "conv_in_proj"),
+    (OpKind::StateUpdate, "state_update"),
+    (OpKind::Convolution, "convolution"),
+    (OpKind::ConvOutProj, "conv_out_proj"),
     (OpKind::AttnPostNorm, "attn_post_norm"),
     (OpKind::AttnResidual, "attn_residual"),
     (OpKind::FfnNorm, "ffn_norm"),
@@ -115,6 +123,9 @@ impl OpKind {
             "attn_q_norm" => Self::QNorm,
             "attn_k_norm" => Self::KNorm,
             "attn_output" => Self::OProj,
+            "shortconv.in_proj" => Self::ConvInProj,
+            "shortconv.conv" => Self::Convolution,
+            "shortconv.out_proj" => Self::ConvOutProj,
             "post_attention_norm" => Self::AttnPostNorm,
             "ffn_norm" => Self::FfnNorm,
             "ffn_gate_inp" => Self::Router,
@@ -141,6 +152,8 @@ impl OpKind {
                 | Self::KProj
                 | Self::VProj
                 | Self::OProj
+                | Self::ConvInProj
+                | Self::ConvOutProj
                 | Self::Router
                 | Self::GateUpProj
                 | Self::GateProj
@@ -151,6 +164,30 @@ impl OpKind {
                 | Self::SharedExpert
                 | Self::LmHead
         )
+    }
+
+    /// Whether only attention has it.
+    #[must_use]
+    pub const fn is_of_attention(self) -> bool {
+        matches!(
+            self,
+            Self::QkvProj
+                | Self::QProj
+                | Self::KProj
+                | Self::VProj
+                | Self::QNorm
+                | Self::KNorm
+                | Self::Rope
+                | Self::KvWrite
+                | Self::Attention
+                | Self::OProj
+        )
+    }
+
+    /// Whether only token mixers other than attention have it.
+    #[must_use]
+    pub const fn is_of_other_mixer(self) -> bool {
+        matches!(self, Self::ConvInProj | Self::StateUpdate | Self::Convolution | Self::ConvOutProj)
     }
 
     /// Whether it is an RMS norm with a weight.

@@ -5,8 +5,8 @@ use models::cost::{
 };
 use models::registry::{self, MODELS};
 use models::{
-    Activation, Arch, Attention, Bytes, Checkpoint, DType, Experts, Flops, Layer, NormPlacement, Rope, RopeLayout,
-    Spec, Temperature,
+    Activation, Arch, Attention, Bytes, Checkpoint, DType, Experts, Flops, Layer, Mixer, NormPlacement, Rope,
+    RopeLayout, ShortConvolution, Spec, Temperature,
 };
 use proptest::prelude::*;
 
@@ -88,8 +88,8 @@ fn parts_that_some_architectures_have_computed_by_hand() {
     let layer = &mut spec.layers[0];
     layer.norms = NormPlacement::BeforeAndAfter;
     layer.feed_forward.gated_mut().activation = Activation::GeluTanh;
-    layer.attention.qk_norm = true;
-    layer.attention.temperature = Some(Temperature { scale: 0.1, context: 16 });
+    layer.mixer.attention_mut().unwrap().qk_norm = true;
+    layer.mixer.attention_mut().unwrap().temperature = Some(Temperature { scale: 0.1, context: 16 });
     let types = WeightTypes::uniform(&spec, DType::F16);
     // name, FLOP, bytes of weights, of activations: what differs from the plain layer.
     let expected = [
@@ -111,15 +111,51 @@ fn parts_that_some_architectures_have_computed_by_hand() {
         .collect();
     assert_eq!(found, expected);
     assert_eq!(ops.len(), plain.len() + 4);
-    spec.layers[0].attention.rope = None;
+    spec.layers[0].mixer.attention_mut().unwrap().rope = None;
     assert_eq!(prefill_ops(&spec, &types, DType::F16, 3, 2).len(), plain.len() + 3);
+}
+
+/// A pass of 3 tokens at position 2 over a convolution of 4 tokens in 8 channels: products of 2 x 8 x 24 and 2 x 8 x 8 operations a
+/// token, and a state of 3 x 8 elements that is read and written once, whatever the position is.
+#[test]
+fn a_short_convolution_computed_by_hand() {
+    let mut spec = tiny();
+    spec.layers[0].mixer = Mixer::ShortConvolution(ShortConvolution { channels: 8, kernel: 4 });
+    let types = WeightTypes::uniform(&spec, DType::F16);
+    // name, FLOP, bytes of weights, of states, of activations, shape.
+    let expected = [
+        ("conv_in_proj", 3 * 384, 24 * 8 * 2, 0, 3 * 4 * (8 + 24), [3, 8, 24]),
+        ("state_update", 24, 0, 2 * 96, 3 * 4 * 24, [3, 8, 0]),
+        ("convolution", 3 * 8 * 8, 8 * 4 * 4, 0, 3 * 4 * 24, [3, 8, 0]),
+        ("conv_out_proj", 3 * 128, 8 * 8 * 2, 0, 3 * 4 * 16, [3, 8, 8]),
+    ];
+    let ops = prefill_ops(&spec, &types, DType::F16, 3, 2);
+    let of_mixer: Vec<_> = ops
+        .iter()
+        .filter(|op| op.layer == Some(0) && op.kind.is_of_other_mixer())
+        .map(|op| {
+            let bytes = [op.weight_bytes, op.state_bytes, op.activation_bytes].map(Bytes::get);
+            (op.kind.name(), op.flops.get(), bytes[0], bytes[1], bytes[2], op.shape)
+        })
+        .collect();
+    assert_eq!(of_mixer, expected);
+    assert!(ops.iter().all(|op| op.layer != Some(0) || !op.kind.is_of_attention()));
+    assert_eq!(totals(&prefill_ops(&spec, &types, DType::F16, 3, 1000)).state_bytes, Bytes(192));
+    assert_eq!(types.read_by(OpKind::Convolution, Some(0)), Some(DType::F32));
+    assert_eq!(
+        (types.read_by(OpKind::QProj, Some(0)), types.read_by(OpKind::ConvInProj, Some(0))),
+        (None, Some(DType::F16))
+    );
+    let estimate = cost::estimate_memory(&spec, Bytes(0), 100, DType::F16, 3);
+    assert_eq!((estimate.state, estimate.kv), (Bytes(96), spec.kv_bytes(DType::F16, 100, 3)));
 }
 
 /// The elements of all norms.
 fn norm_elements(spec: &Spec) -> u64 {
     let of_layer = |layer: &Layer| {
         let parts = if layer.norms == NormPlacement::BeforeAndAfter { 4 } else { 2 };
-        parts * spec.hidden + if layer.attention.qk_norm { 2 * layer.attention.head_dim } else { 0 }
+        let heads = layer.mixer.attention().filter(|attention| attention.qk_norm);
+        parts * spec.hidden + heads.map_or(0, |attention| 2 * attention.head_dim)
     };
     (spec.layers.iter().map(of_layer).sum::<usize>() + spec.hidden) as u64
 }
@@ -134,15 +170,26 @@ fn unused_expert_elements(spec: &Spec) -> u64 {
     experts.map(|experts| ((experts.count - experts.used) * of_one(experts)) as u64).sum()
 }
 
+/// The elements of the kernels of convolutions, whose operations are no products of matrices.
+fn kernel_elements(spec: &Spec) -> u64 {
+    let of_layer = |layer: &Layer| match &layer.mixer {
+        Mixer::Attention(_) => 0,
+        Mixer::ShortConvolution(convolution) => convolution.channels * convolution.kernel,
+    };
+    spec.layers.iter().map(of_layer).sum::<usize>() as u64
+}
+
 /// The elements of the biases that a token adds.
-fn biases_of_token(hidden: usize, Layer { attention, feed_forward, .. }: &Layer) -> usize {
+fn biases_of_token(hidden: usize, Layer { mixer, feed_forward, .. }: &Layer) -> usize {
     let if_has = |has: bool, elements: usize| if has { elements } else { 0 };
     let of_experts = feed_forward.experts().map_or(0, |experts| {
         if_has(experts.biased, experts.count + experts.used * (2 * experts.expert.width + hidden))
     });
-    if_has(attention.qkv_bias, attention.q_width() + 2 * attention.kv_width())
-        + if_has(attention.output_bias, hidden)
-        + of_experts
+    let of_attention = mixer.attention().map_or(0, |attention| {
+        if_has(attention.qkv_bias, attention.q_width() + 2 * attention.kv_width())
+            + if_has(attention.output_bias, hidden)
+    });
+    of_attention + of_experts
 }
 
 /// Matmuls of a decode are two operations per parameter that a token uses, without norms and an embedding table that is not the output
@@ -154,7 +201,7 @@ fn a_decode_takes_two_operations_per_parameter() {
         let ops = decode_ops(spec, &WeightTypes::uniform(spec, DType::Q4_0), DType::F16, 100);
         let matmuls: u64 = ops.iter().filter(|op| op.kind.is_matmul()).map(|op| op.flops.get()).sum();
         let table = if spec.tied_embeddings { 0 } else { (spec.vocab * spec.hidden) as u64 };
-        let norms = norm_elements(spec) + unused_expert_elements(spec);
+        let norms = norm_elements(spec) + kernel_elements(spec) + unused_expert_elements(spec);
         let biases: usize = spec.layers.iter().map(|layer| biases_of_token(spec.hidden, layer)).sum();
         let biases = biases as u64;
         let sinks: usize = spec.attentions().filter(|attention| attention.sinks).map(|attention| attention.heads).sum();

@@ -261,7 +261,7 @@ fn a_folder_is_reordered_for_gguf() {
     let shape = after.spec().unwrap();
     assert_eq!((shape.layers.len(), shape.hidden, shape.vocab), (1, 64, 320));
     assert_eq!(shape.layers[0].feed_forward.gated().width, 128);
-    let rope = |spec: &Spec| spec.layers[0].attention.rope.clone().unwrap();
+    let rope = |spec: &Spec| spec.layers[0].mixer.attention().unwrap().rope.clone().unwrap();
     assert_eq!(rope(shape).layout, RopeLayout::Interleaved);
     assert!(matches!(rope(shape).scaling, Some(RopeScaling::Factors(_))));
     for (read, expected) in

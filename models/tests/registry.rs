@@ -34,7 +34,7 @@ fn every_shape_is_supported_by_the_decoder() {
     for entry in &MODELS {
         let spec = entry.spec();
         for layer in &spec.layers {
-            let attention = &layer.attention;
+            let Some(attention) = layer.mixer.attention() else { continue };
             assert_eq!(attention.heads % attention.kv_heads, 0, "{}", entry.name);
             assert_eq!(attention.qkv_bias, spec.arch == Arch::QWEN2 || attention.sinks, "{}", entry.name);
             if let Some(rope) = &attention.rope {

@@ -111,7 +111,7 @@ fn a_folder_with_one_weights_file() {
     assert_eq!(checkpoint.quantisation(), "BF16");
     assert_eq!(checkpoint.tensors().len(), tensors().len());
     let spec = checkpoint.spec().unwrap();
-    let attention = &spec.layers[0].attention;
+    let attention = spec.layers[0].mixer.attention().unwrap();
     let rope = attention.rope.as_ref().unwrap();
     assert_eq!((&spec.arch, attention.head_dim, rope.layout), (&Arch::LLAMA, 4, RopeLayout::Halves));
     assert!((rope.theta - 5e5).abs() < 1.0 && !spec.tied_embeddings && !attention.qkv_bias);
@@ -346,7 +346,7 @@ fn rope_scaling_is_read_in_both_spellings() {
     assert_eq!(old, new);
     let expected =
         RopeScaling::Llama3 { factor: 32.0, low_freq_factor: 1.0, high_freq_factor: 4.0, original_context: 8192 };
-    let rope = |spec: &Spec| spec.layers[0].attention.rope.clone().unwrap();
+    let rope = |spec: &Spec| spec.layers[0].mixer.attention().unwrap().rope.clone().unwrap();
     assert_eq!(rope(&old).scaling, Some(expected));
     let oldest = Folder::spec(&changed(|config| config["rope_scaling"] = json!({"type": "linear", "factor": 2.0})));
     assert_eq!(rope(&oldest).scaling, Some(RopeScaling::Linear { factor: 2.0 }));
@@ -378,7 +378,10 @@ fn sliding_windows_by_architecture() {
     assert_eq!(from_layer(0), [Some(32); 2]);
     assert_eq!(from_layer(1), [None, Some(32)]);
     assert_eq!(from_layer(2), [None; 2]);
-    assert_eq!(of("llama", "LlamaForCausalLM", json!({"head_dim": 16})).layers[0].attention.head_dim, 16);
+    assert_eq!(
+        of("llama", "LlamaForCausalLM", json!({"head_dim": 16})).layers[0].mixer.attention().unwrap().head_dim,
+        16
+    );
 }
 
 /// The fields of transformers 4 and 5 give the same shape.
@@ -412,13 +415,13 @@ fn gemma3_has_windows_norms_and_two_rotary_bases() {
     assert_eq!(old, new);
     let windows: Vec<_> = old.attentions().map(|attention| attention.window).collect();
     assert_eq!(windows, [Some(32), None, Some(32)]);
-    let rope = |layer: usize| old.layers[layer].attention.rope.clone().unwrap();
+    let rope = |layer: usize| old.layers[layer].mixer.attention().unwrap().rope.clone().unwrap();
     assert_eq!((rope(0).theta, rope(0).scaling), (1e4, None));
     assert_eq!((rope(1).theta, rope(1).scaling), (1e6, Some(RopeScaling::Linear { factor: 8.0 })));
     let layer = &old.layers[0];
     assert_eq!(layer.norms, NormPlacement::BeforeAndAfter);
     assert_eq!(layer.feed_forward.gated().activation, Activation::GeluTanh);
-    assert_eq!((layer.attention.qk_norm, layer.attention.scale), (true, Some(0.25)));
+    assert_eq!((layer.mixer.attention().unwrap().qk_norm, layer.mixer.attention().unwrap().scale), (true, Some(0.25)));
     assert_eq!((old.norm_offset, old.embedding_scale), (1.0, Some(8f32.sqrt())));
 }
 
@@ -446,7 +449,7 @@ fn qwen3_smollm3_and_ministral3() {
         "original_max_position_embeddings": 16, "rope_theta": 1e6, "llama_4_scaling_beta": 0.1,
     });
     let ministral = of("ministral3", "Ministral3ForCausalLM", json!({"rope_parameters": yarn}));
-    let attention = &ministral.layers[7].attention;
+    let attention = ministral.layers[7].mixer.attention().unwrap();
     assert_eq!(attention.temperature, Some(Temperature { scale: 0.1, context: 16 }));
     let temperature = attention.temperature.unwrap();
     assert!((temperature.factor(15) - 1.0).abs() < 1e-9);
@@ -455,7 +458,7 @@ fn qwen3_smollm3_and_ministral3() {
     assert!((rope.magnitude() - 1.0).abs() < 1e-9, "both scales are equal");
     let plain = json!({"rope_scaling": {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 64}});
     let spec = of("qwen3", "Qwen3ForCausalLM", plain);
-    let magnitude = spec.layers[0].attention.rope.as_ref().unwrap().magnitude();
+    let magnitude = spec.layers[0].mixer.attention().unwrap().rope.as_ref().unwrap().magnitude();
     assert!((magnitude - (1.0 + 0.1 * 4f32.ln())).abs() < 1e-6, "{magnitude}");
 }
 

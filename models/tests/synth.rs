@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use models::Quiet;
 use models::synth::{self, Quant, Recipe};
 use models::{
-    Activation, Arch, Attention, Bytes, Checkpoint, DType, Experts, FeedForward, Gated, Gating, Layer, NormPlacement,
-    Rope, RopeLayout, RopeScaling, Scores, Spec, Temperature,
+    Activation, Arch, Attention, Bytes, Checkpoint, DType, Experts, FeedForward, Gated, Gating, Layer, Mixer,
+    NormPlacement, Rope, RopeLayout, RopeScaling, Scores, Spec, Temperature,
 };
 
 fn spec(arch: &Arch) -> Spec {
@@ -85,8 +85,9 @@ fn every_file_has_the_planned_shape_and_sizes() {
             let mut expected = shape.clone();
             expected.arch = read.arch.clone();
             expected.layers.iter_mut().for_each(|layer| {
-                layer.attention.window = None;
-                layer.attention.rope.as_mut().unwrap().layout = read.layers[0].attention.rope.as_ref().unwrap().layout;
+                layer.mixer.attention_mut().unwrap().window = None;
+                layer.mixer.attention_mut().unwrap().rope.as_mut().unwrap().layout =
+                    read.layers[0].mixer.attention().unwrap().rope.as_ref().unwrap().layout;
             });
             assert_eq!(read, &expected, "{quant}");
             assert_eq!(read.parameters(), written.plan.parameters);
@@ -109,21 +110,22 @@ fn shapes_of_every_architecture_are_read_back() {
         spec
     };
     let qwen3 = make("qwen3", &|_, layer| {
-        layer.attention.qk_norm = true;
-        layer.attention.rope = Some(rope(1e6, RopeLayout::Halves, None));
+        layer.mixer.attention_mut().unwrap().qk_norm = true;
+        layer.mixer.attention_mut().unwrap().rope = Some(rope(1e6, RopeLayout::Halves, None));
     });
     let mut gemma3 = make("gemma3", &|at, layer| {
         layer.norms = NormPlacement::BeforeAndAfter;
         layer.feed_forward.gated_mut().activation = Activation::GeluTanh;
-        layer.attention.qk_norm = true;
+        layer.mixer.attention_mut().unwrap().qk_norm = true;
         let is_global = at % 6 == 5;
-        layer.attention.window = (!is_global).then_some(48);
+        layer.mixer.attention_mut().unwrap().window = (!is_global).then_some(48);
         let scaling = is_global.then_some(RopeScaling::Linear { factor: 8.0 });
-        layer.attention.rope = Some(rope(if is_global { 1e6 } else { 1e4 }, RopeLayout::Halves, scaling));
+        layer.mixer.attention_mut().unwrap().rope =
+            Some(rope(if is_global { 1e6 } else { 1e4 }, RopeLayout::Halves, scaling));
     });
     gemma3.embedding_scale = Some(16.0);
     let smollm3 = make("smollm3", &|at, layer| {
-        layer.attention.rope = (at % 4 != 3).then(|| rope(5e6, RopeLayout::Interleaved, None));
+        layer.mixer.attention_mut().unwrap().rope = (at % 4 != 3).then(|| rope(5e6, RopeLayout::Interleaved, None));
     });
     let yarn = |context, magnitude| RopeScaling::Yarn {
         factor: 4.0,
@@ -134,22 +136,22 @@ fn shapes_of_every_architecture_are_read_back() {
         truncate: true,
     };
     let ministral3 = make("ministral3", &|_, layer| {
-        layer.attention.rope = Some(rope(1e6, RopeLayout::Interleaved, Some(yarn(64, 1.0))));
-        layer.attention.temperature = Some(Temperature { scale: 0.1, context: 64 });
+        layer.mixer.attention_mut().unwrap().rope = Some(rope(1e6, RopeLayout::Interleaved, Some(yarn(64, 1.0))));
+        layer.mixer.attention_mut().unwrap().temperature = Some(Temperature { scale: 0.1, context: 64 });
     });
     let with_yarn = make("qwen3", &|_, layer| {
-        layer.attention.qk_norm = true;
-        layer.attention.rope = Some(rope(1e6, RopeLayout::Halves, Some(yarn(64, 1.138_629_4))));
+        layer.mixer.attention_mut().unwrap().qk_norm = true;
+        layer.mixer.attention_mut().unwrap().rope = Some(rope(1e6, RopeLayout::Halves, Some(yarn(64, 1.138_629_4))));
     });
     let gpt_oss = make("gpt-oss", &|at, layer| {
-        layer.attention = Attention {
+        layer.mixer = Mixer::Attention(Attention {
             qkv_bias: true,
             output_bias: true,
             sinks: true,
             window: at.is_multiple_of(2).then_some(48),
             rope: Some(rope(1.5e5, RopeLayout::Halves, Some(yarn(64, 1.138_629_4)))),
-            ..layer.attention.clone()
-        };
+            ..layer.mixer.attention().unwrap().clone()
+        });
         layer.feed_forward = FeedForward::Experts(Experts {
             count: 5,
             used: 2,
@@ -166,8 +168,9 @@ fn shapes_of_every_architecture_are_read_back() {
             original_context: 64,
             magnitude: 1.25,
         };
-        layer.attention.rope = Some(Rope { dim: 32, ..rope(1e4, RopeLayout::Halves, Some(scaling)) });
-        layer.attention.window = Some(100);
+        layer.mixer.attention_mut().unwrap().rope =
+            Some(Rope { dim: 32, ..rope(1e4, RopeLayout::Halves, Some(scaling)) });
+        layer.mixer.attention_mut().unwrap().window = Some(100);
     });
     for shape in [qwen3, gemma3, smollm3, ministral3, with_yarn, gpt_oss, phi3] {
         write(&recipe(&shape, Quant::Q4_0), &path);
@@ -184,10 +187,11 @@ fn llama3_frequencies_are_read_back() {
     let llama3 =
         RopeScaling::Llama3 { factor: 8.0, low_freq_factor: 1.0, high_freq_factor: 4.0, original_context: 256 };
     for layer in &mut shape.layers {
-        let rope = layer.attention.rope.as_mut().unwrap();
+        let rope = layer.mixer.attention_mut().unwrap().rope.as_mut().unwrap();
         (rope.theta, rope.scaling) = (500_000.0, Some(llama3.clone()));
     }
-    let frequencies = |spec: &Spec| spec.layers[8].attention.rope.as_ref().unwrap().inverse_frequencies(0);
+    let frequencies =
+        |spec: &Spec| spec.layers[8].mixer.attention().unwrap().rope.as_ref().unwrap().inverse_frequencies(0);
     write(&recipe(&shape, Quant::F16), &path);
     let read = frequencies(Checkpoint::open(&path).unwrap().spec().unwrap());
     for (read, expected) in read.iter().zip(frequencies(&shape)) {

@@ -9,6 +9,7 @@ use super::NAME;
 use super::kernels::{Kernels, Linear, Memory, PairInput};
 use super::routing::Routing;
 use super::source::Source;
+use super::stream::{Place, Stream};
 use crate::EngineError;
 
 /// The weights of a feed-forward part.
@@ -49,13 +50,6 @@ struct SharedWeights<K: Kernels> {
     gate: Option<K::Vector>,
 }
 
-/// The residual stream and what each part of a layer reads and writes.
-pub(super) struct Stream<M: Memory> {
-    pub(super) x: M::Rows,      // [rows, hidden]: the residual stream
-    pub(super) h: M::Rows,      // [rows, hidden]: its norm; the output of attention and feed-forward
-    pub(super) normed: M::Rows, // [rows, hidden]: the norm of that output
-}
-
 /// Buffers of a gated part.
 struct GatedBuffers<M: Memory> {
     gate: M::Rows, // [rows, width]
@@ -78,16 +72,6 @@ pub(super) struct FeedForwardBuffers<M: Memory> {
     experts: Option<ExpertBuffers<M>>,
     /// The output of additional work that is discarded, `[rows, hidden]`.
     discarded: Option<M::Rows>,
-}
-
-/// A layer in a pass.
-#[derive(Clone, Copy)]
-pub(super) struct Place {
-    /// Its index.
-    pub(super) at: usize,
-    pub(super) rows: usize,
-    pub(super) hidden: usize,
-    pub(super) epsilon: f32,
 }
 
 impl<K: Kernels> FeedForwardWeights<K> {
@@ -120,7 +104,7 @@ impl<K: Kernels> FeedForwardWeights<K> {
         s: &mut Stream<K>,
         b: &mut FeedForwardBuffers<K>,
     ) -> Result<(), EngineError> {
-        let Place { at, rows, hidden, epsilon } = place;
+        let Place { at, rows, hidden, epsilon, .. } = place;
         {
             let _op = op!("ffn_norm", at, [rows, hidden]);
             kernels.norm(&s.x, &self.norm, epsilon, &mut s.h)?;
@@ -293,12 +277,6 @@ impl<K: Kernels> ExpertWeights<K> {
         }
         std::mem::swap(&mut s.h, &mut s.normed);
         Ok(())
-    }
-}
-
-impl<M: Memory> Stream<M> {
-    pub(super) fn new(memory: &M, hidden: usize) -> Result<Self, EngineError> {
-        Ok(Self { x: memory.rows(hidden)?, h: memory.rows(hidden)?, normed: memory.rows(hidden)? })
     }
 }
 

@@ -19,15 +19,25 @@ pub(super) trait Memory {
     type Cache;
     /// A rotary embedding, shared by all layers that have it.
     type Rotation;
+    /// The kernels of a convolution in f32, `[taps, channels]`.
+    type Kernel;
+    /// A recurrent state in f32.
+    type State;
 
     /// Takes a matrix from the checkpoint.
     fn weight(&self, view: &TensorView<'_>) -> Result<Self::Weight, EngineError>;
     /// Takes a vector from the checkpoint and adds `offset` to its elements.
     fn vector(&self, view: &TensorView<'_>, offset: f32) -> Result<Self::Vector, EngineError>;
+    /// Takes the kernels of a convolution from the checkpoint, where they are `[channels, taps]`.
+    fn kernel(&self, view: &TensorView<'_>) -> Result<Self::Kernel, EngineError>;
     /// A buffer for activations of this width.
     fn rows(&self, width: usize) -> Result<Self::Rows, EngineError>;
     /// A buffer of this width for pairs of a token and one of the `used` experts that it uses.
     fn pair_rows(&self, used: usize, width: usize) -> Result<Self::Rows, EngineError>;
+    /// A buffer of this width for the activations of a pass and `before` rows before them.
+    fn window_rows(&self, before: usize, width: usize) -> Result<Self::Rows, EngineError>;
+    /// A state of zeros, `[rows, width]`.
+    fn state(&self, rows: usize, width: usize) -> Result<Self::State, EngineError>;
     /// The cache of one layer.
     fn cache(&self, attention: &Attention) -> Result<Self::Cache, EngineError>;
     /// A rotary embedding of heads of width `head_dim`.
@@ -103,6 +113,23 @@ pub(super) trait Kernels: Memory {
     fn sum_experts(&mut self, x: &Self::Rows, routing: &Routing, out: &mut Self::Rows) -> Result<(), EngineError>;
     /// Multiplies each row of `x` by `sigmoid(h gate)`, `h` being the same row of another buffer and `gate` as wide as it.
     fn scale_by_gate(&mut self, x: &mut Self::Rows, h: &Self::Rows, gate: &Self::Vector) -> Result<(), EngineError>;
+    /// Makes a state zeros.
+    fn clear(&mut self, state: &mut Self::State) -> Result<(), EngineError>;
+    /// `window` is the rows of the state and those of `x` after them; its last rows become the state.
+    fn extend(&mut self, x: &Self::Rows, state: &mut Self::State, window: &mut Self::Rows) -> Result<(), EngineError>;
+    /// `out[t][c] = sum over k of kernel[k][c] window[t + k][c]`
+    fn convolve(&mut self, window: &Self::Rows, kernel: &Self::Kernel, out: &mut Self::Rows)
+    -> Result<(), EngineError>;
+    /// The product of two parts of each row of `x`, which consists of parts of this width.
+    fn multiply_parts(
+        &mut self,
+        x: &Self::Rows,
+        parts: [usize; 2],
+        width: usize,
+        out: &mut Self::Rows,
+    ) -> Result<(), EngineError>;
+    /// Multiplies each row of `out` by a part of the row of `x`, which consists of parts as wide as `out`.
+    fn multiply_by_part(&mut self, out: &mut Self::Rows, x: &Self::Rows, part: usize) -> Result<(), EngineError>;
     /// `out[0] = x[last]`
     fn last(&mut self, x: &Self::Rows, out: &mut Self::Rows) -> Result<(), EngineError>;
     /// Waits until the device is done.

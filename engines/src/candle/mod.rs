@@ -3,14 +3,19 @@
 //! On the CPU the weights stay in the mapped file and the kernels are those of `cpu`. On other devices, and on the CPU in the
 //! variant `tensor`, candle's tensor operations compute. Nothing here is timed.
 
+mod attention;
 mod cpu;
 mod decoder;
 mod feed_forward;
 mod kernels;
+mod mixer;
+mod recurrent;
 mod routing;
 mod session;
 mod settings;
+mod short_convolution;
 mod source;
+mod stream;
 mod tensor;
 
 use models::Checkpoint;

@@ -27,6 +27,11 @@ impl<K: Kernels> Source<'_, K> {
         self.kernels.vector(&self.tensor(name, &[length])?, self.checkpoint.spec()?.norm_offset)
     }
 
+    /// The kernels of a convolution, `[channels, taps]` in the file.
+    pub(super) fn kernel(&self, name: &str, channels: usize, taps: usize) -> Result<K::Kernel, EngineError> {
+        self.kernels.kernel(&self.tensor(name, &[channels, taps])?)
+    }
+
     /// `name.weight` and, if the model has one, `name.bias`.
     pub(super) fn linear(
         &self,

@@ -122,7 +122,8 @@ fn check_window(checkpoint: &Checkpoint, spec: &Spec, context: usize) -> Result<
 /// process instead of reporting it.
 fn check_blocks(spec: &Spec, types: KvTypes) -> Result<(), EngineError> {
     let of_keys_and_values = [("keys", types.keys), ("values", types.values)];
-    for (layer, attention) in spec.attentions().enumerate() {
+    let attentions = spec.layers.iter().enumerate().filter_map(|(at, layer)| Some((at, layer.mixer.attention()?)));
+    for (layer, attention) in attentions {
         let width = attention.head_dim;
         let split = of_keys_and_values.iter().find(|(_, of)| !width.is_multiple_of(of.dtype().block_elems()));
         if let Some((what, of)) = split {

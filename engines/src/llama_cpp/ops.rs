@@ -64,9 +64,14 @@ pub(super) fn classify(node: &Node<'_>, described: Described, before: Option<(Op
     let kind = match node.op {
         sys::GGML_OP_GET_ROWS if node.inputs[0] == "token_embd.weight" => OpKind::Embed,
         sys::GGML_OP_MUL_MAT => return product(node, described),
+        sys::GGML_OP_MUL if node.inputs[1].contains(".conv.conv-") => {
+            return Some((OpKind::Convolution, layer_of_name(node.inputs[1])));
+        }
         sys::GGML_OP_MUL => return norm(node, described),
         sys::GGML_OP_ADD => return addition(node, before),
         sys::GGML_OP_ROPE => OpKind::Rope,
+        // Of convolutions and of the rest of a recurrent part.
+        sys::GGML_OP_CPY if node.name.starts_with("cache_r") || node.name.starts_with("cache_s") => OpKind::StateUpdate,
         sys::GGML_OP_SET_ROWS | sys::GGML_OP_CPY if node.name.starts_with("cache_") => OpKind::KvWrite,
         sys::GGML_OP_FLASH_ATTN_EXT | sys::GGML_OP_SOFT_MAX => OpKind::Attention,
         sys::GGML_OP_CONT if node.name.starts_with("kqv_out") => OpKind::Attention,
@@ -131,6 +136,8 @@ fn product(node: &Node<'_>, described: Described) -> Option<(OpKind, u32)> {
         "attn_k" => OpKind::KProj,
         "attn_v" => OpKind::VProj,
         "attn_output" => OpKind::OProj,
+        "shortconv.in_proj" => OpKind::ConvInProj,
+        "shortconv.out_proj" => OpKind::ConvOutProj,
         "ffn_gate" => OpKind::GateProj,
         "ffn_up" if Some(node.shape[0]) == described.gate_and_up => OpKind::GateUpProj,
         "ffn_up" => OpKind::UpProj,
@@ -155,7 +162,8 @@ fn norm(node: &Node<'_>, described: Described) -> Option<(OpKind, u32)> {
         "post_attention_norm" => OpKind::FfnNorm,
         "post_ffw_norm" => OpKind::FfnPostNorm,
         "ffn_norm" => OpKind::FfnNorm,
-        "output_norm" => OpKind::OutputNorm,
+        // LFM2 gives the last norm the name of a norm after the embedding.
+        "output_norm" | "token_embd_norm" => OpKind::OutputNorm,
         _ => return None,
     };
     Some((kind, layer))
@@ -171,7 +179,7 @@ fn addition(node: &Node<'_>, before: Option<(OpKind, u32)>) -> Option<(OpKind, u
         "attn_output" => OpKind::OProj,
         // Some models do not name it.
         _ if node.name.starts_with("node_")
-            && let Some((OpKind::OProj, layer)) = before =>
+            && let Some((OpKind::OProj | OpKind::ConvOutProj, layer)) = before =>
         {
             return Some((OpKind::AttnResidual, layer));
         }
@@ -215,6 +223,7 @@ pub(super) fn mark(kind: OpKind, layer: u32, [columns, rows]: [usize; 2]) -> OpG
     named!(
         Embed => "embed", AttnNorm => "attn_norm", QkvProj => "qkv_proj", QProj => "q_proj", KProj => "k_proj", VProj => "v_proj",
         QNorm => "q_norm", KNorm => "k_norm", Rope => "rope", KvWrite => "kv_write", Attention => "attention", OProj => "o_proj",
+        ConvInProj => "conv_in_proj", StateUpdate => "state_update", Convolution => "convolution", ConvOutProj => "conv_out_proj",
         AttnPostNorm => "attn_post_norm", AttnResidual => "attn_residual", FfnNorm => "ffn_norm", Router => "router",
         ExpertChoice => "expert_choice", ExpertsGateUp => "experts_gate_up", ExpertsDown => "experts_down", ExpertsSum => "experts_sum",
         SharedExpert => "shared_expert", GateUpProj => "gate_up_proj", GateProj => "gate_proj", UpProj => "up_proj",

@@ -106,7 +106,8 @@ impl Decoder {
         let source = Source { checkpoint, activations, dequantise: settings.dequantise };
         let block = |(at, layer): (usize, &Layer)| -> Result<Block, EngineError> {
             let name = |part: &str| format!("blk.{at}.{part}");
-            let (attention, width) = (&layer.attention, layer.feed_forward.gated().width);
+            let attention = layer.mixer.attention().ok_or_else(|| missing(layer.mixer.name(), at))?;
+            let width = layer.feed_forward.gated().width;
             let (q_width, kv_width, biased) = (attention.q_width(), attention.kv_width(), attention.qkv_bias);
             let norm = |part: &str, width: usize| source.norm(&name(part), width, epsilon);
             Ok(Block {
@@ -208,8 +209,10 @@ impl Decoder {
                 self.done("embed", scaled)?
             };
             for (at, (block, cache)) in self.blocks.iter().zip(&mut caches).enumerate() {
-                let mask = masks.of(self.spec.layers[at].attention.window, cache.capacity())?;
-                x = self.attention(at, block, cache, mask, &x)?;
+                let mixer = &self.spec.layers[at].mixer;
+                let attention = mixer.attention().ok_or_else(|| missing(mixer.name(), at))?;
+                let mask = masks.of(attention.window, cache.capacity())?;
+                x = self.attention(at, attention, block, cache, mask, &x)?;
                 x = self.feed_forward(at, block, &x)?;
             }
             Ok(x)
@@ -225,12 +228,13 @@ impl Decoder {
     fn attention(
         &self,
         at: usize,
+        attention: &Attention,
         block: &Block,
         cache: &mut Cache,
         mask: &Mask,
         x: &Array,
     ) -> Result<Array, EngineError> {
-        let (attention, hidden, position) = (&self.spec.layers[at].attention, self.spec.hidden, self.position);
+        let (hidden, position) = (self.spec.hidden, self.position);
         let &Attention { heads, kv_heads, head_dim, window, .. } = attention;
         let (q_width, kv_width) = (attention.q_width(), attention.kv_width());
         let rows = x.size() / hidden;
@@ -399,13 +403,16 @@ fn check_layers(spec: &Spec) -> Result<(), EngineError> {
     const MISSING: [(&str, HasPart); 4] = [
         ("a mixture of experts", |layer| layer.feed_forward.experts().is_some()),
         ("clamped SwiGLU", |layer| layer.feed_forward.gated().activation == Activation::ClampedSwiglu),
-        ("attention with sinks", |layer| layer.attention.sinks),
+        ("attention with sinks", |layer| layer.mixer.attention().is_some_and(|attention| attention.sinks)),
         ("a partial rotary embedding with a magnitude", |layer| {
-            let Attention { rope, head_dim, .. } = &layer.attention;
-            rope.as_ref().is_some_and(|rope| rope.dim < *head_dim && rope.magnitude() != 1.0)
+            let rope = layer.mixer.attention().and_then(|attention| Some((attention, attention.rope.as_ref()?)));
+            rope.is_some_and(|(attention, rope)| rope.dim < attention.head_dim && rope.magnitude() != 1.0)
         }),
     ];
     let layers = || spec.layers.iter().enumerate();
+    if let Some((at, layer)) = layers().find(|(_, layer)| layer.mixer.attention().is_none()) {
+        return Err(missing(layer.mixer.name(), at));
+    }
     let found =
         layers().find_map(|(at, layer)| MISSING.iter().find(|(_, has)| has(layer)).map(|(part, _)| (*part, at)));
     found.map_or(Ok(()), |(part, at)| Err(missing(part, at)))

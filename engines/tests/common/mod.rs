@@ -7,7 +7,7 @@ pub(crate) mod tiny;
 use std::path::{Path, PathBuf};
 
 use engines::{Engine, EngineError, KvType, LoadOptions, Session};
-use models::{Activation, Checkpoint, Layer};
+use models::{Activation, Checkpoint, Layer, Mixer};
 
 /// The variable with the path of the real model.
 const SMOLLM2: &str = "INFEROMETER_SMOLLM2";
@@ -55,13 +55,16 @@ pub(crate) fn load(engine: &dyn Engine, checkpoint: &Checkpoint, options: &LoadO
 type LayerPart = (&'static str, fn(&Layer) -> bool);
 
 /// The parts of layers that MLX's decoder does not have.
-const MISSING_IN_MLX: [LayerPart; 4] = [
+const MISSING_IN_MLX: [LayerPart; 5] = [
+    ("short convolution", |layer| matches!(layer.mixer, Mixer::ShortConvolution(_))),
     ("experts", |layer| layer.feed_forward.experts().is_some()),
     ("clamped SwiGLU", |layer| layer.feed_forward.gated().activation == Activation::ClampedSwiglu),
-    ("sinks", |layer| layer.attention.sinks),
+    ("sinks", |layer| layer.mixer.attention().is_some_and(|attention| attention.sinks)),
     ("partial rotary embedding", |layer| {
-        let rope = layer.attention.rope.as_ref();
-        rope.is_some_and(|rope| rope.dim < layer.attention.head_dim && (rope.magnitude() - 1.0).abs() > f32::EPSILON)
+        let rope = layer.mixer.attention().and_then(|attention| Some((attention, attention.rope.as_ref()?)));
+        rope.is_some_and(|(attention, rope)| {
+            rope.dim < attention.head_dim && (rope.magnitude() - 1.0).abs() > f32::EPSILON
+        })
     }),
 ];
 

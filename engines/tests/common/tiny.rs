@@ -1,7 +1,7 @@
 //! A small model of each architecture, with everything that distinguishes it.
 
 use models::{
-    Activation, Arch, Attention, Experts, FeedForward, Gated, Gating, Layer, NormPlacement, Rope, RopeLayout,
+    Activation, Arch, Attention, Experts, FeedForward, Gated, Gating, Layer, Mixer, NormPlacement, Rope, RopeLayout,
     RopeScaling, Scores, Spec, Temperature,
 };
 
@@ -53,7 +53,7 @@ fn layer(arch: &str, at: usize) -> Layer {
                 false => halves(1e4, None),
             };
             Layer {
-                attention: Attention { qk_norm: true, window: (!is_global).then_some(16), ..attention },
+                mixer: Mixer::Attention(Attention { qk_norm: true, window: (!is_global).then_some(16), ..attention }),
                 norms: NormPlacement::BeforeAndAfter,
                 feed_forward: FeedForward::Dense(Gated { width: 512, activation: Activation::GeluTanh }),
             }

@@ -42,10 +42,10 @@ fn from_gguf(metadata: &Metadata, spec: Spec) -> Result<Spec, Error> {
     }
     let mut spec = common(spec);
     if spec.layers.len() == LAYERS_OF_27B {
-        let attention = &spec.layers[0].attention;
+        let hidden = spec.hidden;
         #[allow(clippy::cast_precision_loss, reason = "a width is far below 2^24")]
-        let scale = 1.0 / ((spec.hidden / attention.heads) as f32).sqrt();
-        spec.layers.iter_mut().for_each(|layer| layer.attention.scale = Some(scale));
+        let scale = |heads| 1.0 / ((hidden / heads) as f32).sqrt();
+        spec.attentions_mut().for_each(|attention| attention.scale = Some(scale(attention.heads)));
     }
     let window = metadata.count("gemma3.attention.sliding_window")?.filter(|window| *window > 0);
     let Some(window) = window else { return Ok(spec) };
@@ -90,7 +90,7 @@ fn from_config(config: &Object<'_>, spec: Spec) -> Result<Spec, Error> {
         if scalar <= 0.0 {
             return Err(config.mismatch("query_pre_attn_scalar", "a positive number", scalar.to_string()));
         }
-        spec.layers.iter_mut().for_each(|layer| layer.attention.scale = Some(1.0 / scalar.sqrt()));
+        spec.attentions_mut().for_each(|attention| attention.scale = Some(1.0 / scalar.sqrt()));
     }
     let Some(window) = config.count("sliding_window")?.filter(|window| *window > 0) else { return Ok(spec) };
     let local = match layer_kinds(config, spec.layers.len())? {
@@ -101,12 +101,12 @@ fn from_config(config: &Object<'_>, spec: Spec) -> Result<Spec, Error> {
     let kinds = config.object("rope_parameters", "rope_parameters.")?;
     let of_kind =
         |name, prefix| kinds.as_ref().map(|kinds| kinds.object(name, prefix)).transpose().map(Option::flatten);
-    let head_dim = spec.layers[0].attention.head_dim;
+    let head_dim = spec.attentions().map(|attention| attention.head_dim).max().unwrap_or(0);
     let frame = Frame { head_dim, context: spec.context_length, original: None, share: None };
     let global = of_kind("full_attention", "rope_parameters.full_attention.")?;
     if let Some(global) = global {
         let rope = rope_of(&global, frame)?;
-        spec.layers.iter_mut().for_each(|layer| layer.attention.rope = Some(rope.clone()));
+        spec.attentions_mut().for_each(|attention| attention.rope = Some(rope.clone()));
     }
     let rope = match of_kind("sliding_attention", "rope_parameters.sliding_attention.")? {
         Some(local) => Some(rope_of(&local, frame)?),
@@ -122,10 +122,8 @@ fn common(mut spec: Spec) -> Spec {
     #[allow(clippy::cast_precision_loss, reason = "a width is far below 2^24")]
     let scale = (spec.hidden as f32).sqrt();
     spec.embedding_scale = Some(scale);
-    for layer in &mut spec.layers {
-        layer.attention.qk_norm = true;
-        layer.norms = NormPlacement::BeforeAndAfter;
-    }
+    spec.attentions_mut().for_each(|attention| attention.qk_norm = true);
+    spec.layers.iter_mut().for_each(|layer| layer.norms = NormPlacement::BeforeAndAfter);
     spec
 }
 
@@ -135,9 +133,9 @@ fn by_interval(layers: usize, interval: usize) -> Vec<bool> {
 }
 
 fn with_local_layers(mut spec: Spec, is_local: &[bool], window: usize, rope: impl Fn(Rope) -> Rope) -> Spec {
-    for (layer, _) in spec.layers.iter_mut().zip(is_local).filter(|(_, is_local)| **is_local) {
-        layer.attention.window = Some(window);
-        layer.attention.rope = layer.attention.rope.take().map(&rope);
+    for (attention, _) in spec.attentions_mut().zip(is_local).filter(|(_, is_local)| **is_local) {
+        attention.window = Some(window);
+        attention.rope = attention.rope.take().map(&rope);
     }
     spec
 }

@@ -7,7 +7,7 @@ use super::tensors::{check_layer_count, check_spec};
 use crate::container::gguf::{KeyValues, Metadata, Value};
 use crate::error::{Cause, Error, Mismatch};
 use crate::spec::{
-    Arch, Attention, EMBEDDING, FeedForward, Gated, Layer, NormPlacement, OUTPUT, Rope, RopeScaling, Spec,
+    Arch, Attention, EMBEDDING, FeedForward, Gated, Layer, Mixer, NormPlacement, OUTPUT, Rope, RopeScaling, Spec,
     yarn_magnitude,
 };
 use crate::tensor::TensorInfo;
@@ -84,10 +84,10 @@ pub(super) fn read(metadata: &Metadata, find: &FindTensor<'_>, architecture: &Ar
         scaling: scaling(metadata, find, prefix, dim, context_length)?,
     };
     let layer = Layer {
-        attention: Attention {
+        mixer: Mixer::Attention(Attention {
             qkv_bias: find("blk.0.attn_q.bias").is_some(),
             ..Attention::plain(heads, count("attention.head_count_kv")?.unwrap_or(heads), head_dim, Some(rope))
-        },
+        }),
         feed_forward: FeedForward::Dense(Gated {
             width: required("feed_forward_length")?,
             activation: architecture.activation,
@@ -200,7 +200,7 @@ pub(super) fn shape_keys(spec: &Spec) -> KeyValues {
     add("context_length", number(spec.context_length));
     add("embedding_length", number(spec.hidden));
     add("block_count", number(spec.layers.len()));
-    let Some(Layer { attention, feed_forward, .. }) = spec.layers.first() else { return keys };
+    let Some(Layer { feed_forward, .. }) = spec.layers.first() else { return keys };
     match feed_forward {
         FeedForward::Dense(gated) => add("feed_forward_length", number(gated.width)),
         FeedForward::Experts(experts) => {
@@ -218,10 +218,13 @@ pub(super) fn shape_keys(spec: &Spec) -> KeyValues {
             }
         }
     }
-    add("attention.head_count", number(attention.heads));
-    add("attention.head_count_kv", number(attention.kv_heads));
-    add("attention.key_length", number(attention.head_dim));
-    add("attention.value_length", number(attention.head_dim));
+    // That of the first layer that has attention.
+    if let Some(attention) = spec.attentions().next() {
+        add("attention.head_count", number(attention.heads));
+        add("attention.head_count_kv", number(attention.kv_heads));
+        add("attention.key_length", number(attention.head_dim));
+        add("attention.value_length", number(attention.head_dim));
+    }
     add("attention.layer_norm_rms_epsilon", Value::F32(spec.norm_eps));
     let Some(rope) = global_rope(spec) else { return keys };
     add("rope.dimension_count", number(rope.dim));

@@ -45,14 +45,16 @@ const fn is_local(layer: usize) -> bool {
 }
 
 fn with_sinks(mut spec: Spec) -> Spec {
-    spec.layers.iter_mut().for_each(|layer| layer.attention.sinks = true);
+    spec.attentions_mut().for_each(|attention| attention.sinks = true);
     spec
 }
 
 /// Always with biases of experts: the check of the tensors then reports one that is missing.
 fn biased(mut spec: Spec, attention: bool) -> Spec {
+    for of_layer in spec.attentions_mut() {
+        (of_layer.qkv_bias, of_layer.output_bias) = (attention, attention);
+    }
     for layer in &mut spec.layers {
-        (layer.attention.qkv_bias, layer.attention.output_bias) = (attention, attention);
         if let FeedForward::Experts(experts) = &mut layer.feed_forward {
             experts.biased = true;
         }
@@ -61,8 +63,8 @@ fn biased(mut spec: Spec, attention: bool) -> Spec {
 }
 
 fn with_windows(mut spec: Spec, window: Option<usize>, is_local: impl Fn(usize) -> bool) -> Spec {
-    for (at, layer) in spec.layers.iter_mut().enumerate() {
-        layer.attention.window = window.filter(|_| is_local(at));
+    for (at, attention) in spec.attentions_mut().enumerate() {
+        attention.window = window.filter(|_| is_local(at));
     }
     spec
 }

@@ -8,7 +8,7 @@ pub(super) const LLAMA: Architecture = Architecture {
     gguf_layout: RopeLayout::Interleaved,
     from_config: |config, mut spec| {
         let has_bias = config.flag("attention_bias")?.unwrap_or(false);
-        spec.layers.iter_mut().for_each(|layer| layer.attention.qkv_bias = has_bias);
+        spec.attentions_mut().for_each(|attention| attention.qkv_bias = has_bias);
         Ok(spec)
     },
     ..Architecture::plain("llama", "LlamaForCausalLM")

@@ -46,13 +46,13 @@ fn with_temperature(
     if scale < 0.0 || original == 0 {
         return Err(mismatch(scale.to_string()));
     }
-    for layer in &mut spec.layers {
+    for attention in spec.attentions_mut() {
         // The context of the temperature is that of the rotary scaling, where there is one.
-        let context = match layer.attention.rope.as_ref().and_then(|rope| rope.scaling.as_ref()) {
+        let context = match attention.rope.as_ref().and_then(|rope| rope.scaling.as_ref()) {
             Some(RopeScaling::Yarn { original_context, .. }) => *original_context,
             _ => original,
         };
-        layer.attention.temperature = Some(Temperature { scale, context });
+        attention.temperature = Some(Temperature { scale, context });
     }
     Ok(spec)
 }

@@ -13,7 +13,7 @@ pub(super) const QWEN2: Architecture = Architecture {
 
 /// Always biased: the check of the tensors then reports a bias that is missing.
 fn biased(mut spec: Spec) -> Spec {
-    spec.layers.iter_mut().for_each(|layer| layer.attention.qkv_bias = true);
+    spec.attentions_mut().for_each(|attention| attention.qkv_bias = true);
     spec
 }
 
@@ -25,6 +25,6 @@ pub(super) fn with_window(config: &Object<'_>, mut spec: Spec) -> Result<Spec, E
     }
     // The default of transformers.
     let full = config.count("max_window_layers")?.unwrap_or(28);
-    spec.layers.iter_mut().skip(full).for_each(|layer| layer.attention.window = window);
+    spec.attentions_mut().skip(full).for_each(|attention| attention.window = window);
     Ok(spec)
 }

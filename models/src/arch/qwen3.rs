@@ -20,6 +20,6 @@ pub(super) fn from_config(config: &Object<'_>, spec: Spec) -> Result<Spec, Error
 }
 
 pub(super) fn normalised(mut spec: Spec) -> Spec {
-    spec.layers.iter_mut().for_each(|layer| layer.attention.qk_norm = true);
+    spec.attentions_mut().for_each(|attention| attention.qk_norm = true);
     spec
 }

@@ -35,9 +35,9 @@ pub(super) const SMOLLM3: Architecture = Architecture {
 };
 
 fn without_rope(mut spec: Spec, is_without: impl Fn(usize) -> bool) -> Spec {
-    for (at, layer) in spec.layers.iter_mut().enumerate() {
+    for (at, attention) in spec.attentions_mut().enumerate() {
         if is_without(at) {
-            layer.attention.rope = None;
+            attention.rope = None;
         }
     }
     spec

@@ -6,7 +6,9 @@ use std::path::Path;
 use super::rope_tables::ROPE_TABLES;
 use crate::dtype::DType;
 use crate::error::{Cause, CauseOrAdvice, Mismatch, printable};
-use crate::spec::{Attention, Experts, FeedForward, Spec, Weight, WeightKind, expert_part, weights};
+use crate::spec::{
+    Attention, Experts, FeedForward, Mixer, ShortConvolution, Spec, Weight, WeightKind, expert_part, weights,
+};
 use crate::tensor::TensorInfo;
 
 /// Checks the tensors against the shape: none is missing, none has another shape or an unusable type, and none is left over that
@@ -139,7 +141,10 @@ pub(crate) fn check_spec(file: &Path, spec: &Spec) -> Result<(), Box<Mismatch>> 
         if let FeedForward::Experts(experts) = &layer.feed_forward {
             check_experts(file, experts)?;
         }
-        check_attention(file, &layer.attention)?;
+        match &layer.mixer {
+            Mixer::Attention(attention) => check_attention(file, attention)?,
+            Mixer::ShortConvolution(convolution) => check_short_convolution(file, convolution)?,
+        }
     }
     Ok(())
 }
@@ -177,6 +182,11 @@ fn check_attention(file: &Path, attention: &Attention) -> Result<(), Box<Mismatc
         }
     }
     Ok(())
+}
+
+fn check_short_convolution(file: &Path, convolution: &ShortConvolution) -> Result<(), Box<Mismatch>> {
+    within(file, "channels of a convolution", convolution.channels, 1 << 24)?;
+    within(file, "tokens of a convolution", convolution.kernel, 64)
 }
 
 fn within(file: &Path, place: &str, value: usize, most: usize) -> Result<(), Box<Mismatch>> {

@@ -10,6 +10,8 @@ pub struct MemoryEstimate {
     pub weights: Bytes,
     /// The KV cache for the whole context.
     pub kv: Bytes,
+    /// The recurrent states, which do not depend on the context.
+    pub state: Bytes,
     /// The largest activations that exist at the same time.
     pub activations: Bytes,
     /// The logits over the vocabulary.
@@ -20,7 +22,7 @@ impl MemoryEstimate {
     /// All parts together.
     #[must_use]
     pub fn total(&self) -> Bytes {
-        self.weights + self.kv + self.activations + self.logits
+        self.weights + self.kv + self.state + self.activations + self.logits
     }
 }
 
@@ -29,8 +31,10 @@ impl MemoryEstimate {
 ///
 /// ```text
 /// kv           sum over layers of R (row(kv_heads head_dim) of keys and of values),  R = min(context, window + batch - 1)
+/// state        sum over layers of their states in f32
 /// activations  4 batch max over layers of (2 H + 2 q + 2 kv,  2 H + 3 F)    residual and norm beside q, k, v and output, or beside
 ///                                                                           gate, up and product
+///              with a short convolution of C channels 2 H + 5 C             its three parts, its input and its output
 ///              with experts 2 H + E + K (3 F + H) + 3 S                     the scores of E experts; gate, up, product and output
 ///                                                                           of the K that a token uses; a shared expert of width S
 /// logits       4 V                                                          for one position
@@ -47,7 +51,6 @@ pub fn estimate_memory(
     batch: usize,
 ) -> MemoryEstimate {
     let widest = |layer: &Layer| {
-        let attention = 2 * (layer.attention.q_width() + layer.attention.kv_width());
         let feed_forward = match &layer.feed_forward {
             FeedForward::Dense(gated) => 3 * gated.width,
             FeedForward::Experts(experts) => {
@@ -55,12 +58,13 @@ pub fn estimate_memory(
                 experts.count + experts.used * (3 * experts.expert.width + spec.hidden) + 3 * shared
             }
         };
-        2 * spec.hidden + attention.max(feed_forward)
+        2 * spec.hidden + layer.mixer.inner_width().max(feed_forward)
     };
     let activations = spec.layers.iter().map(widest).max().unwrap_or(0) as u64;
     MemoryEstimate {
         weights,
         kv: spec.kv_bytes(kv, context, batch),
+        state: spec.state_bytes(),
         activations: Bytes(activations) * (4 * batch as u64),
         logits: Bytes(4 * spec.vocab as u64),
     }

@@ -8,6 +8,7 @@
 //!   experts those of the experts that a pass uses: exact for one token, for several an estimate;
 //! - **KV bytes** are cache rows written and read, each position once per pass for all queries that share it (as in tiled or
 //!   one-token attention; attention without tiles reads more);
+//! - **state bytes** are recurrent states read and written, each once per pass; they do not depend on the position;
 //! - **activation bytes** are the inputs read and the outputs written, in f32, 4 bytes each, without any caching: an upper
 //!   bound of the traffic that fused ops save. Attention scores are assumed to stay on chip.
 

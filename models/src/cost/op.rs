@@ -16,6 +16,8 @@ pub struct OpCost {
     pub weight_bytes: Bytes,
     /// KV cache read and written.
     pub kv_bytes: Bytes,
+    /// Recurrent state read and written.
+    pub state_bytes: Bytes,
     /// Activations read and written, in f32.
     pub activation_bytes: Bytes,
     /// A matmul: `[tokens, inputs, outputs]`. Attention: `[tokens, positions seen by the last, heads]`. Others: `[tokens, width, 0]`.
@@ -26,7 +28,13 @@ impl OpCost {
     /// All bytes moved.
     #[must_use]
     pub fn bytes(&self) -> Bytes {
-        self.weight_bytes + self.kv_bytes + self.activation_bytes
+        self.streamed_bytes() + self.activation_bytes
+    }
+
+    /// Those of weights, KV cache and recurrent state.
+    #[must_use]
+    pub fn streamed_bytes(&self) -> Bytes {
+        self.weight_bytes + self.kv_bytes + self.state_bytes
     }
 }
 
@@ -39,6 +47,8 @@ pub struct Totals {
     pub weight_bytes: Bytes,
     /// KV cache read and written.
     pub kv_bytes: Bytes,
+    /// Recurrent state read and written.
+    pub state_bytes: Bytes,
     /// Activations read and written.
     pub activation_bytes: Bytes,
 }
@@ -47,7 +57,13 @@ impl Totals {
     /// All bytes moved.
     #[must_use]
     pub fn bytes(&self) -> Bytes {
-        self.weight_bytes + self.kv_bytes + self.activation_bytes
+        self.streamed_bytes() + self.activation_bytes
+    }
+
+    /// Those of weights, KV cache and recurrent state.
+    #[must_use]
+    pub fn streamed_bytes(&self) -> Bytes {
+        self.weight_bytes + self.kv_bytes + self.state_bytes
     }
 
     /// Arithmetic intensity in FLOP per byte: `flops / bytes` (Williams et al., the roofline model, CACM 52(4), 2009). `None` if
@@ -62,6 +78,7 @@ impl Totals {
         self.flops += op.flops;
         self.weight_bytes += op.weight_bytes;
         self.kv_bytes += op.kv_bytes;
+        self.state_bytes += op.state_bytes;
         self.activation_bytes += op.activation_bytes;
     }
 }

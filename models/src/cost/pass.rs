@@ -2,14 +2,17 @@
 //! a decode is `T = 1`).
 //!
 //! Letters: `H` hidden, `F` ffn, `V` vocab, `d` head_dim, `q = heads d`, `kv = kv_heads d`, `r` rotary width, `W` window, `E` experts,
-//! of which a token uses `K`.
+//! of which a token uses `K`, `C` channels and `L` tokens of a convolution.
 
 use super::experts::{ExpertBytes, expert_bytes};
 use super::op::OpCost;
 use super::weight_types::WeightTypes;
 use crate::dtype::DType;
 use crate::op_kind::OpKind;
-use crate::spec::{Activation, Attention, CacheTypes, Experts, FeedForward, Gated, NormPlacement, SharedExpert, Spec};
+use crate::spec::{
+    Activation, Attention, CacheTypes, Experts, FeedForward, Gated, Mixer, NormPlacement, STATE, SharedExpert,
+    ShortConvolution, Spec,
+};
 use crate::units::{Bytes, Flops};
 
 /// Bytes of an activation (f32).
@@ -55,11 +58,11 @@ pub fn batched_prefill_ops(
     ops
 }
 
-/// As [`batched_prefill_ops`], for an engine that skips unused results: after the attention of the last block, it computes only the last
-/// token.
+/// As [`batched_prefill_ops`], for an engine that skips unused results: after the token mixer of the last block, it computes only the
+/// last token.
 ///
 /// ```text
-/// ops of the last block after o_proj: those of one token in the last pass, none in the passes before it
+/// ops of the last block after the projection of the mixer: those of one token in the last pass, none in the passes before it
 /// ```
 #[must_use]
 pub fn pruned_prefill_ops(
@@ -72,7 +75,7 @@ pub fn pruned_prefill_ops(
 ) -> Vec<OpCost> {
     let kv = kv.into();
     let last_block = spec.layers.len().checked_sub(1);
-    let is_skipped = |op: &OpCost| op.layer == last_block && AFTER_ATTENTION.contains(&op.kind);
+    let is_skipped = |op: &OpCost| op.layer == last_block && AFTER_MIXER.contains(&op.kind);
     let mut ops = batched_prefill_ops(spec, types, kv, tokens, position, batch);
     ops.retain(|op| !is_skipped(op));
     if tokens > 0 {
@@ -110,8 +113,8 @@ pub fn joined_ops(ops: Vec<OpCost>, is_joined: impl Fn(OpKind) -> bool) -> Vec<O
     joined
 }
 
-/// The ops of a block after its attention, in which rows are independent of each other.
-const AFTER_ATTENTION: [OpKind; 18] = [
+/// The ops of a block after its token mixer, in which rows are independent of each other.
+const AFTER_MIXER: [OpKind; 18] = [
     OpKind::AttnPostNorm,
     OpKind::AttnResidual,
     OpKind::FfnNorm,
@@ -186,7 +189,7 @@ impl Pass<'_> {
         let mut ops = Vec::with_capacity(3 + 20 * self.spec.layers.len());
         ops.push(self.embed());
         for layer in 0..self.spec.layers.len() {
-            self.attention_part(layer, &mut ops);
+            self.mixer_part(layer, &mut ops);
             self.feed_forward_part(layer, &mut ops);
         }
         ops.push(self.norm(OpKind::OutputNorm, None, 1, hidden));
@@ -194,11 +197,22 @@ impl Pass<'_> {
         ops
     }
 
-    fn attention_part(&self, at: usize, ops: &mut Vec<OpCost>) {
-        let (layer, hidden, tokens) = (&self.spec.layers[at], self.spec.hidden, self.tokens);
-        let attention = &layer.attention;
-        let (q, kv, biased, at) = (attention.q_width(), attention.kv_width(), attention.qkv_bias, Some(at));
+    fn mixer_part(&self, at: usize, ops: &mut Vec<OpCost>) {
+        let (layer, hidden, tokens, at) = (&self.spec.layers[at], self.spec.hidden, self.tokens, Some(at));
         ops.push(self.norm(OpKind::AttnNorm, at, tokens, hidden));
+        match &layer.mixer {
+            Mixer::Attention(attention) => self.attention_ops(attention, at, ops),
+            Mixer::ShortConvolution(convolution) => self.short_convolution_ops(convolution, at, ops),
+        }
+        if layer.norms == NormPlacement::BeforeAndAfter {
+            ops.push(self.norm(OpKind::AttnPostNorm, at, tokens, hidden));
+        }
+        ops.push(self.elementwise(OpKind::AttnResidual, at, [tokens, hidden], 1));
+    }
+
+    fn attention_ops(&self, attention: &Attention, at: Option<usize>, ops: &mut Vec<OpCost>) {
+        let (hidden, tokens) = (self.spec.hidden, self.tokens);
+        let (q, kv, biased) = (attention.q_width(), attention.kv_width(), attention.qkv_bias);
         ops.push(self.matmul(OpKind::QProj, at, [tokens, hidden, q], biased));
         ops.push(self.matmul(OpKind::KProj, at, [tokens, hidden, kv], biased));
         ops.push(self.matmul(OpKind::VProj, at, [tokens, hidden, kv], biased));
@@ -210,10 +224,14 @@ impl Pass<'_> {
         ops.push(self.kv_write(attention, at));
         ops.push(self.attention(attention, at));
         ops.push(self.matmul(OpKind::OProj, at, [tokens, q, hidden], attention.output_bias));
-        if layer.norms == NormPlacement::BeforeAndAfter {
-            ops.push(self.norm(OpKind::AttnPostNorm, at, tokens, hidden));
-        }
-        ops.push(self.elementwise(OpKind::AttnResidual, at, [tokens, hidden], 1));
+    }
+
+    fn short_convolution_ops(&self, convolution: &ShortConvolution, at: Option<usize>, ops: &mut Vec<OpCost>) {
+        let (hidden, tokens, channels) = (self.spec.hidden, self.tokens, convolution.channels);
+        ops.push(self.matmul(OpKind::ConvInProj, at, [tokens, hidden, 3 * channels], false));
+        ops.push(self.state_update(convolution, at));
+        ops.push(self.convolution(convolution, at));
+        ops.push(self.matmul(OpKind::ConvOutProj, at, [tokens, channels, hidden], false));
     }
 
     fn feed_forward_part(&self, at: usize, ops: &mut Vec<OpCost>) {
@@ -465,6 +483,43 @@ impl Pass<'_> {
         }
     }
 
+    /// The inputs `B x` of a short convolution, and its state, which keeps the last `L - 1` of them:
+    ///
+    /// ```text
+    /// FLOP t C    state bytes 2 x 4 (L - 1) C  (read for the first outputs, written once per pass)
+    /// activation bytes 4 t 3 C  (B and x read, inputs written)
+    /// ```
+    ///
+    /// Source: arXiv:2511.23404, section 2; transformers, `Lfm2ShortConv`.
+    fn state_update(&self, convolution: &ShortConvolution, layer: Option<usize>) -> OpCost {
+        let elements = (self.tokens * convolution.channels) as u64;
+        OpCost {
+            flops: Flops(elements),
+            state_bytes: STATE.row_bytes(convolution.state_elements()) * 2,
+            activation_bytes: Bytes(ACTIVATION * 3 * elements),
+            ..self.op(OpKind::StateUpdate, layer, [self.tokens, convolution.channels, 0])
+        }
+    }
+
+    /// The sums of the last `L` inputs of each channel, weighted by its kernel, times `C`:
+    ///
+    /// ```text
+    /// FLOP t C 2 L    L products, L - 1 sums, and the product with the gate
+    /// weight bytes C row(L)    activation bytes 4 t 3 C  (inputs and gate read, output written)
+    /// ```
+    ///
+    /// Source: as [`Pass::state_update`].
+    fn convolution(&self, convolution: &ShortConvolution, layer: Option<usize>) -> OpCost {
+        let &ShortConvolution { channels, kernel } = convolution;
+        let elements = (self.tokens * channels) as u64;
+        OpCost {
+            flops: Flops(elements * 2 * kernel as u64),
+            weight_bytes: self.types.of_op(OpKind::Convolution, layer).row_bytes(kernel) * channels as u64,
+            activation_bytes: Bytes(ACTIVATION * 3 * elements),
+            ..self.op(OpKind::Convolution, layer, [self.tokens, channels, 0])
+        }
+    }
+
     /// An op on two inputs `[t, width]`, element by element:
     ///
     /// ```text
@@ -487,6 +542,15 @@ impl Pass<'_> {
     /// An op with costs of zero.
     const fn op(&self, kind: OpKind, layer: Option<usize>, shape: [usize; 3]) -> OpCost {
         let none = Bytes(0);
-        OpCost { kind, layer, flops: Flops(0), weight_bytes: none, kv_bytes: none, activation_bytes: none, shape }
+        OpCost {
+            kind,
+            layer,
+            flops: Flops(0),
+            weight_bytes: none,
+            kv_bytes: none,
+            state_bytes: none,
+            activation_bytes: none,
+            shape,
+        }
     }
 }

@@ -1,5 +1,7 @@
 //! The element types of a model's weights by matrix, which determine the weight traffic.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::arch::described_names;
@@ -7,7 +9,7 @@ use crate::checkpoint::Checkpoint;
 use crate::dtype::DType;
 use crate::error::Error;
 use crate::op_kind::OpKind;
-use crate::spec::{FeedForward, Layer, Spec, WeightKind, expert_part, weights};
+use crate::spec::{FeedForward, Layer, Mixer, Spec, Weight, WeightKind, expert_part, weights};
 use crate::tensor::TensorInfo;
 
 /// The type of each weight.
@@ -21,8 +23,9 @@ pub struct WeightTypes {
 }
 
 /// The types of one block.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct LayerTypes {
+    /// Of attention; F32 in a layer without it.
     q: DType,
     k: DType,
     v: DType,
@@ -50,6 +53,9 @@ struct LayerTypes {
     /// Of gate, up and down of a shared expert.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     shared: Option<[DType; 3]>,
+    /// Of a token mixer that is not attention, by the op that reads the weights; of several the first.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    mixer: BTreeMap<String, DType>,
 }
 
 fn f32() -> DType {
@@ -113,7 +119,9 @@ impl WeightTypes {
     /// The types by the tensor's name.
     #[must_use]
     pub fn by_name(spec: &Spec, dtype: impl Fn(&str) -> DType) -> Self {
+        let mixers = mixers(spec);
         let layer = |(at, layer): (usize, &Layer)| {
+            let attention = layer.mixer.attention();
             let of = |part: &str| dtype(&format!("blk.{at}.{part}"));
             let experts = layer.feed_forward.experts();
             let has_biases = experts.is_some_and(|experts| experts.biased);
@@ -121,11 +129,12 @@ impl WeightTypes {
                 FeedForward::Dense(_) => of(&format!("{part}.weight")),
                 FeedForward::Experts(_) => of(&format!("{part}_exps.weight")),
             });
+            let of_attention = |part: &str| attention.map_or(DType::F32, |_| of(part));
             LayerTypes {
-                q: of("attn_q.weight"),
-                k: of("attn_k.weight"),
-                v: of("attn_v.weight"),
-                o: of("attn_output.weight"),
+                q: of_attention("attn_q.weight"),
+                k: of_attention("attn_k.weight"),
+                v: of_attention("attn_v.weight"),
+                o: of_attention("attn_output.weight"),
                 gate,
                 up,
                 down,
@@ -135,18 +144,23 @@ impl WeightTypes {
                     .map(|part| of(&format!("{part}.weight"))),
                 bias: ["q", "k", "v"].map(|part| of(&format!("attn_{part}.bias"))),
                 other_biases: [
-                    ("attn_output", layer.attention.output_bias),
+                    ("attn_output", attention.is_some_and(|attention| attention.output_bias)),
                     ("ffn_gate_inp", has_biases),
                     ("ffn_gate_exps", has_biases),
                     ("ffn_up_exps", has_biases),
                     ("ffn_down_exps", has_biases),
                 ]
                 .map(|(part, is_there)| if is_there { of(&format!("{part}.bias")) } else { DType::F32 }),
-                sinks: if layer.attention.sinks { of("attn_sinks.weight") } else { DType::F32 },
+                sinks: match attention.is_some_and(|attention| attention.sinks) {
+                    true => of("attn_sinks.weight"),
+                    false => DType::F32,
+                },
                 router: experts.map_or(DType::F32, |_| of("ffn_gate_inp.weight")),
                 shared: experts
                     .and_then(|experts| experts.shared)
                     .map(|_| ["ffn_gate", "ffn_up", "ffn_down"].map(|part| of(&format!("{part}_shexp.weight")))),
+                // The first of an op comes last here, and stays.
+                mixer: mixers[at].iter().rev().map(|(op, name)| (op.name().to_owned(), dtype(name))).collect(),
             }
         };
         Self {
@@ -165,6 +179,14 @@ impl WeightTypes {
     /// matrices, the type of the first.
     #[must_use]
     pub fn read_by(&self, kind: OpKind, layer: Option<usize>) -> Option<DType> {
+        if let Some(layer) = layer.and_then(|layer| self.layer(layer)) {
+            if kind.is_of_attention() && !layer.mixer.is_empty() {
+                return None;
+            }
+            if kind.is_of_other_mixer() {
+                return layer.of_mixer_op(kind);
+            }
+        }
         let reads = kind.is_matmul() || kind.is_norm() || kind == OpKind::Embed;
         reads.then(|| self.of_op(kind, layer))
     }
@@ -192,6 +214,10 @@ impl WeightTypes {
             OpKind::KNorm => in_block(|types| types.other_norms[1]),
             OpKind::AttnPostNorm => in_block(|types| types.other_norms[2]),
             OpKind::FfnPostNorm => in_block(|types| types.other_norms[3]),
+            other if other.is_of_other_mixer() => {
+                let layer = layer.and_then(|layer| self.layer(layer));
+                layer.and_then(|layer| layer.of_mixer_op(other)).unwrap_or(DType::F32)
+            }
             _ => DType::F32,
         }
     }
@@ -231,6 +257,27 @@ impl WeightTypes {
     pub(super) fn of_sinks(&self, layer: Option<usize>) -> DType {
         layer.and_then(|layer| self.layer(layer)).map_or(DType::F32, |types| types.sinks)
     }
+}
+
+impl LayerTypes {
+    /// The type of the weights of a token mixer that an op reads; `None` if it reads none.
+    fn of_mixer_op(&self, kind: OpKind) -> Option<DType> {
+        self.mixer.get(kind.name()).copied()
+    }
+}
+
+/// Of each layer whose token mixer is not attention, the weights of the mixer: the op that reads each, and its name.
+fn mixers(spec: &Spec) -> Vec<Vec<(OpKind, String)>> {
+    let mut mixers = vec![Vec::new(); spec.layers.len()];
+    if spec.layers.iter().all(|layer| matches!(layer.mixer, Mixer::Attention(_))) {
+        return mixers;
+    }
+    for Weight { name, op, layer, .. } in weights(spec) {
+        if let Some(of_layer) = layer.filter(|_| op.is_of_other_mixer()).and_then(|layer| mixers.get_mut(layer)) {
+            of_layer.push((op, name));
+        }
+    }
+    mixers
 }
 
 /// Removes blocks at the end that equal the block before them.

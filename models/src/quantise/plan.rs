@@ -172,7 +172,7 @@ impl<'a> PlanBuilder<'a> {
             return None;
         }
         // All layers are permuted, as by llama.cpp's converter, also those without rotation.
-        let attention = &self.spec.layers.first()?.attention;
+        let attention = self.spec.attentions().next()?;
         Some(RotaryOrder { width: attention.head_dim, rotated: attention.rope.as_ref()?.dim })
     }
 

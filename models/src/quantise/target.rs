@@ -54,7 +54,7 @@ impl Target {
     }
 
     /// The type of a tensor of this name, kind and width: [`matrix_type`] for matrices, F32 for all others (norms, biases, routers,
-    /// frequencies).
+    /// kernels of convolutions, frequencies).
     /// llama.cpp uses Q6_K for the matrix that computes the logits; Q8_0 replaces it, since Q6_K cannot be written.
     pub(super) fn dtype(self, spec: &Spec, name: &str, kind: Option<WeightKind>, cols: usize) -> DType {
         match kind {
@@ -62,7 +62,9 @@ impl Target {
                 DType::Q6_K => DType::Q8_0,
                 other => other,
             },
-            Some(WeightKind::Router | WeightKind::Norm | WeightKind::Bias) | None => DType::F32,
+            Some(WeightKind::Router | WeightKind::Convolution | WeightKind::Norm | WeightKind::Bias) | None => {
+                DType::F32
+            }
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use super::entry::{Entry, Mirror, Source, Wheel};
 use crate::spec::{
-    Activation, Arch, Attention, Experts, FeedForward, Gated, Gating, Layer, NormPlacement, Rope, RopeLayout,
+    Activation, Arch, Attention, Experts, FeedForward, Gated, Gating, Layer, Mixer, NormPlacement, Rope, RopeLayout,
     RopeScaling, Scores, Spec, Temperature, long_rope_magnitude, yarn_magnitude,
 };
 use crate::units::{Bytes, Params};
@@ -297,12 +297,12 @@ fn gemma3_layers(
             false => (Some(window), rope(10_000.0, 256, None)),
         };
         Layer {
-            attention: Attention {
+            mixer: Mixer::Attention(Attention {
                 window,
                 qk_norm: true,
                 scale: Some(1.0 / 16.0),
                 ..Attention::plain(heads, kv_heads, 256, Some(rope))
-            },
+            }),
             feed_forward: FeedForward::Dense(Gated { width, activation: Activation::GeluTanh }),
             norms: NormPlacement::BeforeAndAfter,
         }
@@ -344,7 +344,7 @@ const GPT_OSS_20B: Entry = Entry {
             ..Attention::plain(64, 8, 64, Some(rope(150_000.0, 64, Some(yarn))))
         };
         let layer = |at: usize| Layer {
-            attention: Attention { window: at.is_multiple_of(2).then_some(128), ..attention.clone() },
+            mixer: Mixer::Attention(Attention { window: at.is_multiple_of(2).then_some(128), ..attention.clone() }),
             feed_forward: FeedForward::Experts(experts.clone()),
             norms: NormPlacement::Before,
         };

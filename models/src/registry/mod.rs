@@ -8,7 +8,7 @@ pub use entry::{Entry, Mirror, Source, Wheel};
 
 use crate::checkpoint::{Checkpoint, Description};
 use crate::error::{Error, nearest, printable};
-use crate::spec::{Attention, Layer, Spec};
+use crate::spec::{Attention, Layer, Mixer, Spec};
 
 /// The default model.
 pub const DEFAULT: &str = "smollm2-135m";
@@ -51,10 +51,15 @@ pub fn missing_window(checkpoint: &Checkpoint) -> Option<usize> {
 /// lack or change. Vocabularies may differ: fine-tuned models add tokens.
 fn same_shape(one: &Spec, other: &Spec) -> bool {
     let same = |one: &Layer, other: &Layer| {
-        let (a, b) = (&one.attention, &other.attention);
         let base = |attention: &Attention| attention.rope.as_ref().map_or(0.0, |rope| rope.theta);
-        (a.heads, a.kv_heads, a.head_dim, &one.feed_forward) == (b.heads, b.kv_heads, b.head_dim, &other.feed_forward)
-            && (base(a) - base(b)).abs() < 1.0
+        let same_mixer = match (&one.mixer, &other.mixer) {
+            (Mixer::Attention(a), Mixer::Attention(b)) => {
+                (a.heads, a.kv_heads, a.head_dim) == (b.heads, b.kv_heads, b.head_dim)
+                    && (base(a) - base(b)).abs() < 1.0
+            }
+            (one, other) => one == other,
+        };
+        same_mixer && one.feed_forward == other.feed_forward
     };
     one.hidden == other.hidden
         && one.layers.len() == other.layers.len()

@@ -1,67 +1,21 @@
-//! One layer of a decoder: its attention and its norms. The feed-forward part is in `feed_forward`.
+//! One layer of a decoder: its parts and its norms.
 
 use serde::{Deserialize, Serialize};
 
-use super::{FeedForward, Rope};
+use super::{Attention, FeedForward, Mixer};
 
 /// One layer.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Layer {
-    /// The attention part.
-    pub attention: Attention,
+    /// The part in which a token reads tokens before it.
+    pub mixer: Mixer,
     /// The feed-forward part.
     pub feed_forward: FeedForward,
     /// Where the norms of both parts are.
     pub norms: NormPlacement,
 }
 
-/// Attention of all heads of a layer.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Attention {
-    /// Query heads.
-    pub heads: usize,
-    /// Key and value heads; `heads` is a multiple of it.
-    pub kv_heads: usize,
-    /// Width of one head.
-    pub head_dim: usize,
-    /// Rotary position embedding of queries and keys; `None`: positions are not encoded in this layer.
-    pub rope: Option<Rope>,
-    /// Sliding window in tokens: a position attends to itself and the `window - 1` before it. `None`: to all before it.
-    pub window: Option<usize>,
-    /// Whether q, k and v projections have a bias.
-    pub qkv_bias: bool,
-    /// Whether the output projection has a bias.
-    pub output_bias: bool,
-    /// Whether each head has a sink: a learned score of its own that takes part in the softmax and has no value.
-    pub sinks: bool,
-    /// Whether each head of q and k is normalised (RMS norm over the head, before the rotation).
-    pub qk_norm: bool,
-    /// Factor of the scores; `None`: `1 / sqrt(head_dim)`.
-    pub scale: Option<f32>,
-    /// A factor of the queries that grows with their position.
-    pub temperature: Option<Temperature>,
-}
-
-/// A factor of the queries at position `p`: `1 + scale ln(1 + floor(p / context))`. Source: Llama 4; transformers,
-/// `_get_llama_4_attn_scale`.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Temperature {
-    /// How fast it grows.
-    pub scale: f32,
-    /// The number of positions from the first on whose factor is 1.
-    pub context: usize,
-}
-
-impl Temperature {
-    /// The factor at a position.
-    #[must_use]
-    #[allow(clippy::cast_precision_loss, reason = "positions are below 2^24")]
-    pub fn factor(&self, position: usize) -> f32 {
-        1.0 + self.scale * ((position / self.context) as f32).ln_1p()
-    }
-}
-
-/// Where the norms of attention and feed-forward part are.
+/// Where the norms of token mixer and feed-forward part are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum NormPlacement {
@@ -76,70 +30,10 @@ impl Layer {
     /// Norms before each part, and a dense feed-forward part of this width with SiLU.
     #[must_use]
     pub const fn plain(attention: Attention, width: usize) -> Self {
-        Self { attention, feed_forward: FeedForward::dense(width), norms: NormPlacement::Before }
-    }
-}
-
-impl Attention {
-    /// Attention to all positions, without anything beyond rotation.
-    #[must_use]
-    pub const fn plain(heads: usize, kv_heads: usize, head_dim: usize, rope: Option<Rope>) -> Self {
         Self {
-            heads,
-            kv_heads,
-            head_dim,
-            rope,
-            window: None,
-            qkv_bias: false,
-            output_bias: false,
-            sinks: false,
-            qk_norm: false,
-            scale: None,
-            temperature: None,
+            mixer: Mixer::Attention(attention),
+            feed_forward: FeedForward::dense(width),
+            norms: NormPlacement::Before,
         }
-    }
-
-    /// Width of all query heads together.
-    #[must_use]
-    pub const fn q_width(&self) -> usize {
-        self.heads * self.head_dim
-    }
-
-    /// Width of all key (or value) heads together.
-    #[must_use]
-    pub const fn kv_width(&self) -> usize {
-        self.kv_heads * self.head_dim
-    }
-
-    /// The factor of the scores.
-    #[must_use]
-    #[allow(clippy::cast_precision_loss, reason = "a width is far below 2^24")]
-    pub fn score_scale(&self) -> f32 {
-        self.scale.unwrap_or_else(|| 1.0 / (self.head_dim as f32).sqrt())
-    }
-
-    /// The number of positions of the cache that queries at `position .. position + tokens` read: at most the whole context.
-    ///
-    /// ```text
-    /// min(position + tokens, window + tokens - 1)
-    /// ```
-    #[must_use]
-    pub fn cached_rows(&self, tokens: usize, position: usize) -> usize {
-        let end = position + tokens;
-        self.window.map_or(end, |window| end.min(window.saturating_add(tokens.saturating_sub(1))))
-    }
-
-    /// The capacity of a cache, in positions, that serves a context in batches of `batch` tokens: positions before the window are
-    /// never read again, so a ring for the window and one batch is sufficient.
-    #[must_use]
-    pub fn cache_capacity(&self, context: usize, batch: usize) -> usize {
-        self.window.map_or(context, |window| context.min(window.saturating_add(batch.saturating_sub(1))))
-    }
-
-    /// Whether a ring of this capacity, in which `written` positions were written, still has all that a query at `position` reads.
-    #[must_use]
-    pub fn cache_still_has(&self, position: usize, written: usize, capacity: usize) -> bool {
-        let first_read = self.window.map_or(0, |window| (position + 1).saturating_sub(window));
-        written.saturating_sub(capacity) <= first_read
     }
 }

@@ -1,9 +1,11 @@
 //! The shape of a model, as data: a list of layers and what is around them. It determines the weights and their sizes, the arithmetic,
 //! the cache, and what the decoder does.
 
+mod attention;
 mod cache;
 mod feed_forward;
 mod layer;
+mod mixer;
 mod rope;
 mod weights;
 mod wire;
@@ -14,11 +16,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::units::{Bytes, Params};
 
+pub use attention::{Attention, Temperature};
 pub use cache::CacheTypes;
 pub use feed_forward::{
     Activation, CLAMP_ALPHA, CLAMP_LIMIT, Experts, FeedForward, Gated, Gating, Scores, SharedExpert,
 };
-pub use layer::{Attention, Layer, NormPlacement, Temperature};
+pub use layer::{Layer, NormPlacement};
+pub(crate) use mixer::STATE;
+pub use mixer::{Mixer, ShortConvolution};
 pub use rope::{Rope, RopeLayout, RopeScaling};
 pub(crate) use rope::{long_rope_magnitude, yarn_magnitude};
 pub(crate) use weights::{EMBEDDING, OUTPUT, Weight, WeightKind, expert_part, weights};
@@ -74,18 +79,21 @@ pub struct Spec {
 }
 
 impl Spec {
-    /// The same model with another sliding window in all layers, for GGUF files that lack it (Mistral's files say `llama`).
+    /// The same model with another sliding window in all layers with attention, for GGUF files that lack it (Mistral's files say `llama`).
     #[must_use]
     pub fn with_window(mut self, window: Option<usize>) -> Self {
-        for layer in &mut self.layers {
-            layer.attention.window = window;
-        }
+        self.attentions_mut().for_each(|attention| attention.window = window);
         self
     }
 
-    /// The attention parts of all layers.
+    /// The attention of all layers that have one.
     pub fn attentions(&self) -> impl Iterator<Item = &Attention> {
-        self.layers.iter().map(|layer| &layer.attention)
+        self.layers.iter().filter_map(|layer| layer.mixer.attention())
+    }
+
+    /// The same, to be changed.
+    pub fn attentions_mut(&mut self) -> impl Iterator<Item = &mut Attention> {
+        self.layers.iter_mut().filter_map(|layer| layer.mixer.attention_mut())
     }
 
     /// The smallest sliding window of its layers; `None` if no layer has one.
@@ -100,22 +108,26 @@ impl Spec {
         Params(weights(self).iter().map(Weight::elements).sum())
     }
 
-    /// Bytes of one token in the KV cache of all layers: the sum over the layers of `row(kv_heads head_dim)`, of keys and of values.
+    /// Bytes of one token in the KV cache of all layers with attention: the sum over them of `row(kv_heads head_dim)`, of keys and of
+    /// values.
     #[must_use]
     pub fn kv_bytes_per_token(&self, types: impl Into<CacheTypes>) -> Bytes {
         let types = types.into();
-        self.attentions().map(|attention| types.row_bytes(attention.kv_width())).sum()
+        self.layers.iter().map(|layer| layer.mixer.cached_bytes_per_token(types)).sum()
     }
 
     /// Bytes of the KV cache of a context of `tokens` tokens that ran in batches of `batch`; layers with a sliding window keep the
-    /// window and one batch.
+    /// window and one batch. Recurrent states are not part of it.
     #[must_use]
     pub fn kv_bytes(&self, types: impl Into<CacheTypes>, tokens: usize, batch: usize) -> Bytes {
         let types = types.into();
-        let of_layer = |attention: &Attention| {
-            types.row_bytes(attention.kv_width()) * attention.cache_capacity(tokens, batch) as u64
-        };
-        self.attentions().map(of_layer).sum()
+        self.layers.iter().map(|layer| layer.mixer.cache_bytes(types, tokens, batch)).sum()
+    }
+
+    /// Bytes of the recurrent states of all layers, which do not depend on the context; 0 of a model without such layers.
+    #[must_use]
+    pub fn state_bytes(&self) -> Bytes {
+        self.layers.iter().map(|layer| layer.mixer.state_bytes()).sum()
     }
 }
 
@@ -143,12 +155,16 @@ mod tests {
         }
     }
 
+    fn attention_of(spec: &mut Spec, layer: usize) -> &mut Attention {
+        spec.layers[layer].mixer.attention_mut().unwrap()
+    }
+
     #[test]
     fn parameters_of_a_tiny_model() {
         // table 80; per layer: norms 16, q 64 + 8, k and v 32 + 4 each, o 64, ffn 3 x 128; last norm 8.
         assert_eq!(spec().parameters(), Params(80 + 2 * (16 + 72 + 36 + 36 + 64 + 384) + 8));
         let mut spec = spec();
-        spec.layers[1].attention.qk_norm = true;
+        attention_of(&mut spec, 1).qk_norm = true;
         spec.layers[1].norms = NormPlacement::BeforeAndAfter;
         assert_eq!(spec.parameters(), Params(80 + 2 * (16 + 72 + 36 + 36 + 64 + 384) + 8 + 2 * 4 + 2 * 8));
     }
@@ -157,14 +173,12 @@ mod tests {
     fn kv_bytes_of_one_token_and_of_a_context() {
         let mut spec = spec();
         assert_eq!(spec.kv_bytes_per_token(DType::F16), Bytes(2 * 2 * 4 * 2));
-        spec.layers[1].attention.window = Some(10);
+        attention_of(&mut spec, 1).window = Some(10);
         // 100 positions in one layer, 10 + 5 - 1 in the other.
         assert_eq!(spec.kv_bytes(DType::F16, 100, 5), Bytes((100 + 14) * 2 * 4 * 2));
         assert_eq!(spec.kv_bytes(DType::F16, 8, 5), Bytes((8 + 8) * 2 * 4 * 2));
         // A width of 64: two blocks of 34 bytes for keys, 2 bytes an element for values.
-        for layer in &mut spec.layers {
-            layer.attention.head_dim = 64;
-        }
+        spec.attentions_mut().for_each(|attention| attention.head_dim = 64);
         let types = CacheTypes { keys: DType::Q8_0, values: DType::F16 };
         assert_eq!(spec.kv_bytes_per_token(types), Bytes(2 * (2 * 34 + 64 * 2)));
         assert_eq!(spec.kv_bytes(types, 100, 5), Bytes((100 + 14) * (2 * 34 + 64 * 2)));
@@ -175,7 +189,7 @@ mod tests {
         let mut spec = spec();
         spec.layers = vec![layer(); 7];
         for at in [2, 3, 6] {
-            spec.layers[at].attention.window = Some(4);
+            attention_of(&mut spec, at).window = Some(4);
             spec.layers[at].feed_forward.gated_mut().activation = Activation::GeluTanh;
         }
         spec.embedding_scale = Some(2.0);
@@ -210,6 +224,30 @@ mod tests {
             spec.parameters().get()
         };
         assert_eq!(spec.parameters().get(), dense - 384 + 36 + 2 * 4 * 144 + 4 * 136 + 576 + 8);
+    }
+
+    /// Three parts of 8 x 8, a kernel of 3 in 8 channels and a projection of 8 x 8 instead of q, k, v and o with biases.
+    #[test]
+    fn a_layer_with_a_short_convolution_is_counted_and_read_back() {
+        let mut spec = spec();
+        spec.layers[0].mixer = Mixer::ShortConvolution(ShortConvolution { channels: 8, kernel: 3 });
+        assert_eq!(spec.parameters(), Params(80 + 2 * (16 + 384) + (72 + 36 + 36 + 64) + (192 + 24 + 64) + 8));
+        assert_eq!((spec.kv_bytes_per_token(DType::F16), spec.state_bytes()), (Bytes(2 * 4 * 2), Bytes(2 * 8 * 4)));
+        let json = serde_json::to_value(&spec).unwrap();
+        assert_eq!(json["short_convolution"]["kernel"], 3);
+        assert_eq!((&json["heads"], &json["other_layers"][0]["heads"]), (&serde_json::Value::Null, &2.into()));
+        assert_eq!(serde_json::from_value::<Spec>(json.clone()).unwrap(), spec);
+        let error = |change: fn(&mut serde_json::Value)| {
+            let mut json = json.clone();
+            change(&mut json);
+            serde_json::from_value::<Spec>(json).unwrap_err().to_string()
+        };
+        let wrong = error(|json| json["short_convolution"]["kernel"] = "three".into());
+        assert!(wrong.contains("invalid type: string \"three\""), "{wrong}");
+        let without = error(|json| drop(json.as_object_mut().unwrap().remove("short_convolution")));
+        assert!(without.contains("heads"), "{without}");
+        let incomplete = error(|json| json["heads"] = 2.into());
+        assert!(incomplete.contains("missing field `kv_heads`"), "{incomplete}");
     }
 
     /// As released versions wrote it.

@@ -1,6 +1,6 @@
 //! The weights of a model of a given shape: the one list from which checking, counting, costs and synthetic files follow.
 
-use super::{Experts, FeedForward, NormPlacement, Spec};
+use super::{Attention, Experts, FeedForward, Mixer, NormPlacement, ShortConvolution, Spec};
 use crate::op_kind::OpKind;
 
 /// A weight of a model.
@@ -26,6 +26,8 @@ pub(crate) enum WeightKind {
     Matrix,
     /// The matrix of a router. It is small and decides which experts run: files keep it in F32.
     Router,
+    /// The kernels of a convolution, a row for each channel. They are small: files keep them in F32.
+    Convolution,
     /// The factors of a norm.
     Norm,
     /// A vector that is added, or one for each expert; the sinks of heads; the vector of the gate of a shared expert.
@@ -69,10 +71,32 @@ pub(crate) fn weights(spec: &Spec) -> Vec<Weight> {
 
 fn of_layer(spec: &Spec, at: usize, list: &mut List) {
     let (layer, hidden) = (&spec.layers[at], spec.hidden);
-    let attention = &layer.attention;
-    let (q, kv) = (attention.q_width(), attention.kv_width());
     let mut add = |name: &str, op, kind, shape: &[usize]| list.add(name, Some(at), op, kind, shape);
     add("attn_norm.weight", OpKind::AttnNorm, WeightKind::Norm, &[hidden]);
+    match &layer.mixer {
+        Mixer::Attention(attention) => of_attention(attention, hidden, &mut add),
+        Mixer::ShortConvolution(convolution) => of_short_convolution(convolution, hidden, &mut add),
+    }
+    if layer.norms == NormPlacement::BeforeAndAfter {
+        add("post_attention_norm.weight", OpKind::AttnPostNorm, WeightKind::Norm, &[hidden]);
+    }
+    add("ffn_norm.weight", OpKind::FfnNorm, WeightKind::Norm, &[hidden]);
+    match &layer.feed_forward {
+        FeedForward::Dense(gated) => {
+            let width = gated.width;
+            add("ffn_gate.weight", OpKind::GateProj, WeightKind::Matrix, &[width, hidden]);
+            add("ffn_up.weight", OpKind::UpProj, WeightKind::Matrix, &[width, hidden]);
+            add("ffn_down.weight", OpKind::DownProj, WeightKind::Matrix, &[hidden, width]);
+        }
+        FeedForward::Experts(experts) => of_experts(experts, hidden, &mut add),
+    }
+    if layer.norms == NormPlacement::BeforeAndAfter {
+        add("post_ffw_norm.weight", OpKind::FfnPostNorm, WeightKind::Norm, &[hidden]);
+    }
+}
+
+fn of_attention(attention: &Attention, hidden: usize, add: &mut impl FnMut(&str, OpKind, WeightKind, &[usize])) {
+    let (q, kv) = (attention.q_width(), attention.kv_width());
     let projections = [("attn_q", OpKind::QProj, q), ("attn_k", OpKind::KProj, kv), ("attn_v", OpKind::VProj, kv)];
     for (projection, op, outputs) in projections {
         add(&format!("{projection}.weight"), op, WeightKind::Matrix, &[outputs, hidden]);
@@ -91,22 +115,16 @@ fn of_layer(spec: &Spec, at: usize, list: &mut List) {
     if attention.output_bias {
         add("attn_output.bias", OpKind::OProj, WeightKind::Bias, &[hidden]);
     }
-    if layer.norms == NormPlacement::BeforeAndAfter {
-        add("post_attention_norm.weight", OpKind::AttnPostNorm, WeightKind::Norm, &[hidden]);
-    }
-    add("ffn_norm.weight", OpKind::FfnNorm, WeightKind::Norm, &[hidden]);
-    match &layer.feed_forward {
-        FeedForward::Dense(gated) => {
-            let width = gated.width;
-            add("ffn_gate.weight", OpKind::GateProj, WeightKind::Matrix, &[width, hidden]);
-            add("ffn_up.weight", OpKind::UpProj, WeightKind::Matrix, &[width, hidden]);
-            add("ffn_down.weight", OpKind::DownProj, WeightKind::Matrix, &[hidden, width]);
-        }
-        FeedForward::Experts(experts) => of_experts(experts, hidden, &mut add),
-    }
-    if layer.norms == NormPlacement::BeforeAndAfter {
-        add("post_ffw_norm.weight", OpKind::FfnPostNorm, WeightKind::Norm, &[hidden]);
-    }
+}
+
+fn of_short_convolution(
+    &ShortConvolution { channels, kernel }: &ShortConvolution,
+    hidden: usize,
+    add: &mut impl FnMut(&str, OpKind, WeightKind, &[usize]),
+) {
+    add("shortconv.in_proj.weight", OpKind::ConvInProj, WeightKind::Matrix, &[3 * channels, hidden]);
+    add("shortconv.conv.weight", OpKind::Convolution, WeightKind::Convolution, &[channels, kernel]);
+    add("shortconv.out_proj.weight", OpKind::ConvOutProj, WeightKind::Matrix, &[hidden, channels]);
 }
 
 fn of_experts(experts: &Experts, hidden: usize, add: &mut impl FnMut(&str, OpKind, WeightKind, &[usize])) {

@@ -4,8 +4,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Activation, Arch, Attention, Experts, FeedForward, Gated, Gating, Layer, NormPlacement, Rope, SharedExpert, Spec,
-    Temperature,
+    Activation, Arch, Attention, Experts, FeedForward, Gated, Gating, Layer, Mixer, NormPlacement, Rope, SharedExpert,
+    ShortConvolution, Spec, Temperature,
 };
 
 /// [`Spec`] in JSON.
@@ -43,6 +43,43 @@ struct LayerRun {
 #[derive(Serialize, Deserialize)]
 struct LayerWire {
     ffn: usize,
+    #[serde(flatten)]
+    mixer: MixerWire,
+    #[serde(default, skip_serializing_if = "is_default")]
+    activation: Activation,
+    /// Of a mixture of experts; `ffn` and `activation` are then those of each expert.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    experts: Option<ExpertsWire>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    norms: NormPlacement,
+}
+
+/// [`Mixer`] in JSON: the fields of attention stand beside those of the layer, as files have had them since the first version; any other
+/// mixer is an object under the name of its kind.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum MixerWire {
+    Attention(AttentionWire),
+    Other(OtherMixer),
+}
+
+/// A mixer that is not attention.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum OtherMixer {
+    ShortConvolution(ShortConvolution),
+}
+
+/// The fields of a layer, one of which names a mixer.
+#[derive(Deserialize)]
+struct WithOtherMixer {
+    #[serde(flatten)]
+    mixer: OtherMixer,
+}
+
+/// [`Attention`] in JSON.
+#[derive(Serialize, Deserialize)]
+struct AttentionWire {
     heads: usize,
     kv_heads: usize,
     head_dim: usize,
@@ -59,13 +96,23 @@ struct LayerWire {
     score_scale: Option<f32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     temperature: Option<Temperature>,
-    #[serde(default, skip_serializing_if = "is_default")]
-    activation: Activation,
-    /// Of a mixture of experts; `ffn` and `activation` are then those of each expert.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    experts: Option<ExpertsWire>,
-    #[serde(default, skip_serializing_if = "is_default")]
-    norms: NormPlacement,
+}
+
+impl<'de> Deserialize<'de> for MixerWire {
+    /// Not by trying one kind after the other, so that an error names the field.
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let fields = serde_json::Map::<String, serde_json::Value>::deserialize(deserializer)?;
+        let has_attention = fields.contains_key("heads");
+        let fields = serde_json::Value::Object(fields);
+        let read = match has_attention {
+            true => serde_json::from_value(fields).map(Self::Attention),
+            false => serde_json::from_value::<WithOtherMixer>(fields).map(|fields| Self::Other(fields.mixer)),
+        };
+        read.map_err(|error| match has_attention {
+            true => serde::de::Error::custom(error),
+            false => serde::de::Error::custom(format!("a layer without `heads`: {error}")),
+        })
+    }
 }
 
 /// What [`Experts`] has beside the shape of each expert, in JSON.
@@ -86,20 +133,10 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 
 impl From<&Layer> for LayerWire {
     fn from(layer: &Layer) -> Self {
-        let Layer { attention, feed_forward, norms } = layer;
+        let Layer { mixer, feed_forward, norms } = layer;
         Self {
             ffn: feed_forward.gated().width,
-            heads: attention.heads,
-            kv_heads: attention.kv_heads,
-            head_dim: attention.head_dim,
-            rope: attention.rope.clone(),
-            window: attention.window,
-            qkv_bias: attention.qkv_bias,
-            output_bias: attention.output_bias,
-            sinks: attention.sinks,
-            qk_norm: attention.qk_norm,
-            score_scale: attention.scale,
-            temperature: attention.temperature,
+            mixer: mixer.into(),
             activation: feed_forward.gated().activation,
             experts: feed_forward.experts().map(|experts| ExpertsWire {
                 count: experts.count,
@@ -122,22 +159,60 @@ impl From<LayerWire> for Layer {
                 FeedForward::Experts(Experts { count, used, expert: gated, gating, biased, shared })
             }
         };
+        Self { mixer: wire.mixer.into(), feed_forward, norms: wire.norms }
+    }
+}
+
+impl From<&Mixer> for MixerWire {
+    fn from(mixer: &Mixer) -> Self {
+        match mixer {
+            Mixer::Attention(attention) => Self::Attention(attention.into()),
+            Mixer::ShortConvolution(convolution) => Self::Other(OtherMixer::ShortConvolution(*convolution)),
+        }
+    }
+}
+
+impl From<MixerWire> for Mixer {
+    fn from(wire: MixerWire) -> Self {
+        match wire {
+            MixerWire::Attention(attention) => Self::Attention(attention.into()),
+            MixerWire::Other(OtherMixer::ShortConvolution(convolution)) => Self::ShortConvolution(convolution),
+        }
+    }
+}
+
+impl From<&Attention> for AttentionWire {
+    fn from(attention: &Attention) -> Self {
         Self {
-            attention: Attention {
-                heads: wire.heads,
-                kv_heads: wire.kv_heads,
-                head_dim: wire.head_dim,
-                rope: wire.rope,
-                window: wire.window,
-                qkv_bias: wire.qkv_bias,
-                output_bias: wire.output_bias,
-                sinks: wire.sinks,
-                qk_norm: wire.qk_norm,
-                scale: wire.score_scale,
-                temperature: wire.temperature,
-            },
-            feed_forward,
-            norms: wire.norms,
+            heads: attention.heads,
+            kv_heads: attention.kv_heads,
+            head_dim: attention.head_dim,
+            rope: attention.rope.clone(),
+            window: attention.window,
+            qkv_bias: attention.qkv_bias,
+            output_bias: attention.output_bias,
+            sinks: attention.sinks,
+            qk_norm: attention.qk_norm,
+            score_scale: attention.scale,
+            temperature: attention.temperature,
+        }
+    }
+}
+
+impl From<AttentionWire> for Attention {
+    fn from(wire: AttentionWire) -> Self {
+        Self {
+            heads: wire.heads,
+            kv_heads: wire.kv_heads,
+            head_dim: wire.head_dim,
+            rope: wire.rope,
+            window: wire.window,
+            qkv_bias: wire.qkv_bias,
+            output_bias: wire.output_bias,
+            sinks: wire.sinks,
+            qk_norm: wire.qk_norm,
+            scale: wire.score_scale,
+            temperature: wire.temperature,
         }
     }
 }

@@ -104,10 +104,10 @@ struct PlanBuilder<'a> {
 impl PlanBuilder<'_> {
     fn weight(&mut self, weight: Weight) {
         match weight.kind {
-            kind @ (WeightKind::Matrix | WeightKind::Router) => {
+            kind @ (WeightKind::Matrix | WeightKind::Router | WeightKind::Convolution) => {
                 let columns = weight.shape.last().copied().unwrap_or(1);
                 let dtype = match kind {
-                    WeightKind::Router => DType::F32,
+                    WeightKind::Router | WeightKind::Convolution => DType::F32,
                     _ => self.quant.dtype_of(self.spec, &weight, columns),
                 };
                 let values = Values::Weights { std: 1.0 / (columns as f32).sqrt() };
@@ -143,7 +143,7 @@ mod tests {
         for tied in [true, false] {
             for (arch, bias) in [(Arch::LLAMA, false), (Arch::MISTRAL, false), (Arch::QWEN2, true)] {
                 let mut spec = Spec { arch: arch.clone(), tied_embeddings: tied, ..tiny() };
-                spec.layers.iter_mut().for_each(|layer| layer.attention.qkv_bias = bias);
+                spec.attentions_mut().for_each(|attention| attention.qkv_bias = bias);
                 for quant in Quant::ALL {
                     assert_eq!(plan(&spec, quant).unwrap().parameters, spec.parameters(), "{quant} {arch:?} {tied}");
                 }
@@ -167,7 +167,7 @@ mod tests {
     fn llama3_scaling_becomes_rope_freqs() {
         let mut spec = tiny();
         let scale = |spec: &mut Spec, scaling: RopeScaling| {
-            let rope = spec.layers[0].attention.rope.as_mut().unwrap();
+            let rope = spec.attentions_mut().next().unwrap().rope.as_mut().unwrap();
             (rope.theta, rope.scaling) = (500_000.0, Some(scaling));
             rope.inverse_frequencies(0)
         };
@@ -189,7 +189,7 @@ mod tests {
         zero.layers[1].feed_forward.gated_mut().width = 0;
         insta::assert_snapshot!(plan(&zero, Quant::F16).unwrap_err().with_advice(), @"synthetic model shape: feed-forward width: expected 1 to 16777216, found 0; correct the config.json, or take a registered model");
         let mut uneven = tiny();
-        uneven.layers[2].attention.kv_heads = 3;
+        uneven.layers[2].mixer.attention_mut().unwrap().kv_heads = 3;
         insta::assert_snapshot!(plan(&uneven, Quant::F16).unwrap_err().with_advice(), @"synthetic model shape: number of key-value heads: expected a divisor of 4 heads, found 3; correct the config.json, or take a registered model");
     }
 }

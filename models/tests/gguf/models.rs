@@ -100,7 +100,7 @@ fn error_text(bytes: &[u8]) -> String {
 
 /// The rotary embedding of the first layer.
 fn rope(checkpoint: &Checkpoint) -> Rope {
-    checkpoint.spec().unwrap().layers[0].attention.rope.clone().expect("the layer has one")
+    checkpoint.spec().unwrap().layers[0].mixer.attention().unwrap().rope.clone().expect("the layer has one")
 }
 
 #[test]
@@ -247,7 +247,10 @@ fn values_per_layer_must_be_equal() {
         let elements: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
         with(array(5, values.len() as u64, &elements))
     };
-    assert_eq!(open("tiny.gguf", &numbers(&[1, 1])).unwrap().spec().unwrap().layers[0].attention.kv_heads, 1);
+    assert_eq!(
+        open("tiny.gguf", &numbers(&[1, 1])).unwrap().spec().unwrap().layers[0].mixer.attention().unwrap().kv_heads,
+        1
+    );
     insta::assert_snapshot!(error_text(&numbers(&[1, 2])), @"DIR/tiny.gguf: architecture `llama` is not modelled: key `llama.attention.head_count_kv`: expected the same value in all layers, 1 as in layer 0, found 2 in layer 1; run it with the engine llama-cpp, which reads the file itself, or take a model that is described");
     insta::assert_snapshot!(error_text(&numbers(&[1])), @"GGUF DIR/tiny.gguf: key `llama.attention.head_count_kv`: expected an integer that is not negative, or an array of 2, one per layer, found an array of 1 I32; the file was made wrongly: take another, or convert the model again with a current llama.cpp");
     insta::assert_snapshot!(error_text(&numbers(&[-1, -1])), @"GGUF DIR/tiny.gguf: key `llama.attention.head_count_kv`: expected an integer that is not negative, found -1 in all layers; the file was made wrongly: take another, or convert the model again with a current llama.cpp");
@@ -431,7 +434,7 @@ fn the_window_of_mistral_comes_from_the_registry() {
     // The real shape without weights: a sparse file of the right length.
     let build = |name: &str, theta: f32| {
         let spec = entry.spec();
-        let (attention, ffn) = (&spec.layers[0].attention, spec.layers[0].feed_forward.gated().width);
+        let (attention, ffn) = (spec.layers[0].mixer.attention().unwrap(), spec.layers[0].feed_forward.gated().width);
         let number = |name: &str, value: usize| key(&format!("llama.{name}"), U32, &(value as u32).to_le_bytes());
         let mut file = File {
             keys: vec![
@@ -499,7 +502,7 @@ fn smollm2() {
     let entry = registry::find("smollm2").unwrap();
     let mut expected = entry.spec();
     for layer in &mut expected.layers {
-        layer.attention.rope.as_mut().unwrap().layout = RopeLayout::Interleaved;
+        layer.mixer.attention_mut().unwrap().rope.as_mut().unwrap().layout = RopeLayout::Interleaved;
     }
     assert_eq!(checkpoint.spec().unwrap(), &expected);
     assert_eq!(Some(checkpoint.file_bytes()), entry.gguf.bytes);

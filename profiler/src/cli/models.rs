@@ -1,5 +1,6 @@
 //! `inferometer models list|show|fetch|synth|quantize`.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use ::models::fetch::{Fetcher, Origin, Quiet, Reference, Settings};
@@ -7,7 +8,7 @@ use ::models::quantise::{self, Provenance, Quantised, Request, Target};
 use ::models::registry::{self, Entry, MODELS, Source};
 use ::models::synth::{self, Quant, Recipe};
 use ::models::{
-    Bytes, Checkpoint, DType, Description, Experts, FeedForward, Layer, NotModelled, Outline, Spec, digest,
+    Attention, Bytes, Checkpoint, DType, Description, Experts, FeedForward, NotModelled, Outline, Spec, digest,
 };
 use anyhow::Context;
 use clap::{Args, Subcommand};
@@ -225,8 +226,8 @@ fn shape(spec: &Spec) -> Vec<(&'static str, String)> {
     let mut kinds = spec.layers.clone();
     kinds.dedup();
     // Widths differ between layers of few models: then all are listed.
-    let different = |value: fn(&Layer) -> usize| {
-        let mut values: Vec<usize> = kinds.iter().map(value).collect();
+    let different = |value: fn(&Attention) -> usize| {
+        let mut values: Vec<usize> = spec.attentions().map(value).collect();
         values.sort_unstable();
         values.dedup();
         values.iter().map(usize::to_string).collect::<Vec<_>>().join(" or ")
@@ -234,13 +235,19 @@ fn shape(spec: &Spec) -> Vec<(&'static str, String)> {
     let mut feed_forward: Vec<String> = kinds.iter().map(|layer| feed_forward_text(&layer.feed_forward)).collect();
     feed_forward.sort_unstable();
     feed_forward.dedup();
+    let with_attention = spec.attentions().count();
     let windowed = spec.attentions().filter(|attention| attention.window.is_some()).count();
-    let window = match (spec.smallest_window(), spec.layers.len()) {
+    let window = match (spec.smallest_window(), with_attention) {
         (None, _) => "none".to_owned(),
         (Some(window), layers) if windowed == layers => format!("{window} tokens"),
         (Some(window), layers) => format!("{window} tokens in {windowed} of {layers} layers"),
     };
-    vec![
+    let layers = spec.layers.len();
+    let of_layers = match layers - with_attention {
+        0 => String::new(),
+        _ => format!(", in {with_attention} of {layers} layers"),
+    };
+    let mut lines = vec![
         ("architecture", spec.arch.name().to_owned()),
         (
             "shape",
@@ -255,10 +262,10 @@ fn shape(spec: &Spec) -> Vec<(&'static str, String)> {
         (
             "attention",
             format!(
-                "{} heads of {}, {} of keys and values, sliding window {window}",
-                different(|layer| layer.attention.heads),
-                different(|layer| layer.attention.head_dim),
-                different(|layer| layer.attention.kv_heads)
+                "{} heads of {}, {} of keys and values, sliding window {window}{of_layers}",
+                different(|attention| attention.heads),
+                different(|attention| attention.head_dim),
+                different(|attention| attention.kv_heads)
             ),
         ),
         (
@@ -269,7 +276,17 @@ fn shape(spec: &Spec) -> Vec<(&'static str, String)> {
                 spec.kv_bytes_per_token(DType::F16)
             ),
         ),
-    ]
+    ];
+    let mut counts = BTreeMap::<&str, usize>::new();
+    for layer in spec.layers.iter().filter(|layer| layer.mixer.attention().is_none()) {
+        *counts.entry(layer.mixer.name()).or_default() += 1;
+    }
+    if !counts.is_empty() {
+        let counts: Vec<String> =
+            counts.into_iter().map(|(name, count)| format!("{name} in {count} of {layers} layers")).collect();
+        lines.push(("other mixers", format!("{}, states of {} in F32", counts.join(", "), spec.state_bytes())));
+    }
+    lines
 }
 
 /// What is known of a model that is not described.

@@ -2,6 +2,7 @@
 
 mod attention;
 mod cache;
+mod convolution;
 #[cfg(all(target_arch = "x86_64", target_feature = "avx2", target_feature = "fma"))]
 mod dots;
 mod element;
@@ -24,6 +25,7 @@ use models::{Activation, Attention, Rope, Temperature, TensorView};
 
 use self::attention::Shape;
 use self::cache::{Cache, CacheFormat};
+use self::convolution::State;
 use self::elementwise::Rotation;
 use self::rows::Rows;
 use super::failed;
@@ -62,6 +64,8 @@ impl Memory for Cpu {
     type Rows = Rows;
     type Cache = Cache;
     type Rotation = Rotation;
+    type Kernel = Vec<f32>;
+    type State = State;
 
     fn weight(&self, view: &TensorView<'_>) -> Result<Weight, EngineError> {
         Weight::new(view)
@@ -77,12 +81,33 @@ impl Memory for Cpu {
         Ok(vector)
     }
 
+    fn kernel(&self, view: &TensorView<'_>) -> Result<Vec<f32>, EngineError> {
+        let weight = Weight::new(view)?;
+        let (channels, taps) = weight.shape();
+        let (mut kernel, mut of_channel) = (vec![0.0; taps * channels], vec![0.0; taps]);
+        for channel in 0..channels {
+            weight.row(channel, &mut of_channel);
+            for (tap, weight) in of_channel.iter().enumerate() {
+                kernel[tap * channels + channel] = *weight;
+            }
+        }
+        Ok(kernel)
+    }
+
     fn rows(&self, width: usize) -> Result<Rows, EngineError> {
         Ok(Rows::new(self.batch, width))
     }
 
     fn pair_rows(&self, used: usize, width: usize) -> Result<Rows, EngineError> {
         Ok(Rows::new(self.batch * used, width))
+    }
+
+    fn window_rows(&self, before: usize, width: usize) -> Result<Rows, EngineError> {
+        Ok(Rows::new(before + self.batch, width))
+    }
+
+    fn state(&self, rows: usize, width: usize) -> Result<State, EngineError> {
+        Ok(State(vec![0.0; rows * width]))
     }
 
     fn cache(&self, attention: &Attention) -> Result<Cache, EngineError> {
@@ -214,6 +239,35 @@ impl Kernels for Cpu {
         for (x, h) in x.write().chunks_exact_mut(width).zip(h.read().chunks_exact(gate.len())) {
             elementwise::scale(x, 1.0 / (1.0 + (-vector::dot(h, gate)).exp()));
         }
+        Ok(())
+    }
+
+    fn clear(&mut self, State(state): &mut State) -> Result<(), EngineError> {
+        state.fill(0.0);
+        Ok(())
+    }
+
+    fn extend(&mut self, x: &Rows, State(state): &mut State, window: &mut Rows) -> Result<(), EngineError> {
+        let before = state.len() / x.width();
+        convolution::extend(x.read(), state, window.resize(before + x.count()));
+        Ok(())
+    }
+
+    fn convolve(&mut self, window: &Rows, kernel: &Vec<f32>, out: &mut Rows) -> Result<(), EngineError> {
+        let channels = window.width();
+        let rows = window.count() + 1 - kernel.len() / channels;
+        convolution::convolve(window.read(), kernel, channels, out.resize(rows));
+        Ok(())
+    }
+
+    fn multiply_parts(&mut self, x: &Rows, parts: [usize; 2], width: usize, out: &mut Rows) -> Result<(), EngineError> {
+        convolution::multiply_parts(x.read(), x.width(), parts, width, out.resize(x.count()));
+        Ok(())
+    }
+
+    fn multiply_by_part(&mut self, out: &mut Rows, x: &Rows, part: usize) -> Result<(), EngineError> {
+        let width = out.width();
+        convolution::multiply_by_part(out.write(), x.read(), x.width(), part, width);
         Ok(())
     }
 

@@ -4,6 +4,7 @@
 //! mapped file, so that the device holds the table only if the output projection needs it.
 
 mod attention;
+mod convolution;
 mod weight;
 
 use std::borrow::Cow;
@@ -164,6 +165,8 @@ impl Memory for OnDevice {
     type Rows = Rows;
     type Cache = Cache;
     type Rotation = Rotation;
+    type Kernel = Tensor;
+    type State = Tensor;
 
     fn weight(&self, view: &TensorView<'_>) -> Result<Weight, EngineError> {
         Weight::new(view, &self.device)
@@ -173,12 +176,24 @@ impl Memory for OnDevice {
         weight::vector(view, offset, &self.device)
     }
 
+    fn kernel(&self, view: &TensorView<'_>) -> Result<Tensor, EngineError> {
+        weight::kernel(view, &self.device)
+    }
+
     fn rows(&self, _width: usize) -> Result<Rows, EngineError> {
         Ok(Rows(None))
     }
 
     fn pair_rows(&self, _used: usize, _width: usize) -> Result<Rows, EngineError> {
         Ok(Rows(None))
+    }
+
+    fn window_rows(&self, _before: usize, _width: usize) -> Result<Rows, EngineError> {
+        Ok(Rows(None))
+    }
+
+    fn state(&self, rows: usize, width: usize) -> Result<Tensor, EngineError> {
+        Tensor::zeros((rows, width), DType::F32, &self.device).map_err(at("load"))
     }
 
     fn cache(&self, attention: &Attention) -> Result<Cache, EngineError> {
@@ -318,6 +333,35 @@ impl Kernels for OnDevice {
             .and_then(|gate| candle_nn::ops::sigmoid(&h.matmul(&gate)?))
             .and_then(|factors| rows.broadcast_mul(&factors));
         *x = Rows(Some(scaled.map_err(at("shared expert"))?));
+        Ok(())
+    }
+
+    fn clear(&mut self, state: &mut Tensor) -> Result<(), EngineError> {
+        *state = state.zeros_like().map_err(at("state"))?;
+        Ok(())
+    }
+
+    fn extend(&mut self, x: &Rows, state: &mut Tensor, window: &mut Rows) -> Result<(), EngineError> {
+        let (extended, last) = convolution::extended(x.get()?, state).map_err(at("state"))?;
+        (*window, *state) = (Rows(Some(extended)), last);
+        Ok(())
+    }
+
+    fn convolve(&mut self, window: &Rows, kernel: &Tensor, out: &mut Rows) -> Result<(), EngineError> {
+        *out = Rows(Some(convolution::convolved(window.get()?, kernel).map_err(at("convolution"))?));
+        Ok(())
+    }
+
+    fn multiply_parts(&mut self, x: &Rows, parts: [usize; 2], width: usize, out: &mut Rows) -> Result<(), EngineError> {
+        *out = Rows(Some(convolution::product_of_parts(x.get()?, parts, width).map_err(at("convolution"))?));
+        Ok(())
+    }
+
+    fn multiply_by_part(&mut self, out: &mut Rows, x: &Rows, part: usize) -> Result<(), EngineError> {
+        let rows = out.get()?;
+        let width = rows.dim(1).map_err(at("convolution"))?;
+        let product = x.get()?.narrow(1, part * width, width).and_then(|part| rows * part);
+        *out = Rows(Some(product.map_err(at("convolution"))?));
         Ok(())
     }
 

@@ -76,6 +76,18 @@ pub(super) fn vector(view: &TensorView<'_>, offset: f32, device: &Device) -> Res
     Tensor::from_vec(out, length, device).map_err(at("load"))
 }
 
+/// The kernels of a convolution in f32: `[channels, taps]` in the file, `[taps, channels]` on the device.
+pub(super) fn kernel(view: &TensorView<'_>, device: &Device) -> Result<Tensor, EngineError> {
+    let mapped = Mapped::new(view)?;
+    let (channels, taps) = mapped.shape();
+    let mut rows = vec![0.0; channels * taps];
+    for (channel, out) in rows.chunks_exact_mut(taps).enumerate() {
+        mapped.row(channel, out);
+    }
+    let kernel = Tensor::from_vec(rows, (channels, taps), device).and_then(|kernel| kernel.t()?.contiguous());
+    kernel.map_err(at("load"))
+}
+
 fn floats(view: &TensorView<'_>, dtype: DType, device: &Device) -> Result<Tensor, EngineError> {
     Tensor::from_raw_buffer(view.bytes(), dtype, &view.info().shape, device).map_err(at("load"))
 }

@@ -73,7 +73,7 @@ impl Call {
         let [tokens, inputs, outputs] = cost.shape.map(|size| size as f64);
         let regime = if cost.shape[0] > 1 { Regime::Many } else { Regime::One };
         let (flops, weights) = (cost.flops.as_f64(), cost.weight_bytes.as_f64());
-        let moved = cost.activation_bytes.as_f64();
+        let moved = (cost.activation_bytes + cost.state_bytes).as_f64();
         let (class, features) = match (cost.kind, types.read_by(cost.kind, cost.layer), regime) {
             (kind, Some(dtype), Regime::One) if kind.is_matmul() => {
                 (Class::Product(dtype), vec![weights, outputs, 1.0])
@@ -89,7 +89,7 @@ impl Call {
             kind: cost.kind,
             tokens,
             features,
-            streamed: weights + cost.kv_bytes.as_f64(),
+            streamed: cost.streamed_bytes().as_f64(),
             flops,
             positions: if cost.kind == OpKind::Attention { seen_by_each(tokens, inputs) } else { 0.0 },
         }

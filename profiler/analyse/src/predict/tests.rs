@@ -190,7 +190,7 @@ pub(super) fn run_of(subjects: &[&Target], machine: Machine) -> RunFile {
 
 pub(super) fn spec(layers: usize, hidden: usize, ffn: usize, heads: usize, vocab: usize) -> Spec {
     let mut spec = registry::find("llama-3.2-1b").unwrap().spec();
-    let rope = spec.layers[0].attention.rope.take().map(|rope| Rope { dim: 64, ..rope });
+    let rope = spec.layers[0].mixer.attention_mut().unwrap().rope.take().map(|rope| Rope { dim: 64, ..rope });
     spec.layers = vec![Layer::plain(Attention::plain(heads, heads / 4, 64, rope), ffn); layers];
     (spec.hidden, spec.vocab) = (hidden, vocab);
     spec

@@ -169,7 +169,7 @@ struct Costs {
 struct CostSum {
     calls: usize,
     flops: f64,
-    /// Weights and KV cache.
+    /// Weights, KV cache and recurrent states.
     streamed: f64,
     activations: f64,
     /// Weights alone, without the sinks of attention.
@@ -183,7 +183,7 @@ impl CostSum {
         self.expert_bytes += expert_bytes;
         self.calls += 1;
         self.flops += op.flops.as_f64();
-        self.streamed += (op.weight_bytes + op.kv_bytes).as_f64();
+        self.streamed += op.streamed_bytes().as_f64();
         self.activations += op.activation_bytes.as_f64();
         // Sinks do not keep attention from being marked in parts.
         self.weights += if op.kind == OpKind::Attention { 0.0 } else { op.weight_bytes.as_f64() };
@@ -237,7 +237,7 @@ mod tests {
     fn rows_get_the_costs_of_their_phase() {
         let shape = shape();
         let spec = &shape.spec;
-        let (layers, attention) = (spec.layers.len(), &spec.layers[0].attention);
+        let (layers, attention) = (spec.layers.len(), spec.attentions().next().unwrap());
         let layer = |phase: &str, layer| LayerRow {
             phase: PhaseOrOther::from_name(phase),
             layer,

@@ -1,0 +1,95 @@
+//! The token mixer of a layer, of any kind, with the norms around it and the residual.
+
+use models::{Layer, Mixer, NormPlacement, Spec};
+use traces::op;
+
+use super::attention::{AttentionBuffers, AttentionPart, Rotations};
+use super::failed;
+use super::kernels::{Kernels, Memory};
+use super::short_convolution::{ShortConvolutionBuffers, ShortConvolutionPart};
+use super::source::Source;
+use super::stream::{Place, Stream};
+use crate::EngineError;
+
+/// The weights of a token mixer, and what it keeps of the tokens before.
+pub(super) struct MixerPart<K: Kernels> {
+    norm: K::Vector, // [hidden]
+    part: Part<K>,
+    /// `[hidden]`
+    post_norm: Option<K::Vector>,
+}
+
+enum Part<K: Kernels> {
+    Attention(AttentionPart<K>),
+    ShortConvolution(ShortConvolutionPart<K>),
+}
+
+/// Buffers of the token mixers, shared by all layers; `None` of a kind that the model does not have.
+pub(super) struct MixerBuffers<M: Memory> {
+    attention: Option<AttentionBuffers<M>>,
+    short_convolution: Option<ShortConvolutionBuffers<M>>,
+}
+
+impl<K: Kernels> MixerPart<K> {
+    /// Takes the weights of layer `at` and reserves its cache or state.
+    pub(super) fn load(
+        source: &Source<'_, K>,
+        at: usize,
+        layer: &Layer,
+        rotations: &Rotations<K>,
+    ) -> Result<Self, EngineError> {
+        let hidden = source.spec()?.hidden;
+        let name = |part: &str| format!("blk.{at}.{part}");
+        let has_post_norm = layer.norms == NormPlacement::BeforeAndAfter;
+        Ok(Self {
+            norm: source.norm(&name("attn_norm.weight"), hidden)?,
+            part: match &layer.mixer {
+                Mixer::Attention(attention) => Part::Attention(AttentionPart::load(source, at, attention, rotations)?),
+                Mixer::ShortConvolution(convolution) => {
+                    Part::ShortConvolution(ShortConvolutionPart::load(source, at, *convolution)?)
+                }
+            },
+            post_norm: has_post_norm.then(|| source.norm(&name("post_attention_norm.weight"), hidden)).transpose()?,
+        })
+    }
+
+    /// Adds the token mixer of a layer to the residual stream.
+    pub(super) fn run(
+        &mut self,
+        kernels: &mut K,
+        place: Place,
+        rotations: &mut Rotations<K>,
+        s: &mut Stream<K>,
+        b: &mut MixerBuffers<K>,
+    ) -> Result<(), EngineError> {
+        let Place { at, rows, hidden, epsilon, .. } = place;
+        {
+            let _op = op!("attn_norm", at, [rows, hidden]);
+            kernels.norm(&s.x, &self.norm, epsilon, &mut s.h)?;
+        }
+        match &mut self.part {
+            Part::Attention(part) => part.run(kernels, place, rotations, s, reserved(&mut b.attention)?)?,
+            Part::ShortConvolution(part) => part.run(kernels, place, s, reserved(&mut b.short_convolution)?)?,
+        }
+        if let Some(norm) = &self.post_norm {
+            let _op = op!("attn_post_norm", at, [rows, hidden]);
+            kernels.norm(&s.h, norm, epsilon, &mut s.normed)?;
+        }
+        let _op = op!("attn_residual", at, [rows, hidden]);
+        kernels.add(&mut s.x, if self.post_norm.is_some() { &s.normed } else { &s.h })
+    }
+}
+
+impl<M: Memory> MixerBuffers<M> {
+    pub(super) fn new(memory: &M, spec: &Spec) -> Result<Self, EngineError> {
+        Ok(Self {
+            attention: AttentionBuffers::new(memory, spec)?,
+            short_convolution: ShortConvolutionBuffers::new(memory, spec)?,
+        })
+    }
+}
+
+/// The buffers of a kind of mixer that a layer has.
+fn reserved<B>(buffers: &mut Option<B>) -> Result<&mut B, EngineError> {
+    buffers.as_mut().ok_or_else(|| failed("token mixer", "no buffers were reserved for its kind"))
+}

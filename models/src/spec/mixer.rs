@@ -1,0 +1,152 @@
+//! The token mixer of a layer: the part in which a token reads tokens before it.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Attention, CacheTypes};
+use crate::dtype::DType;
+use crate::units::Bytes;
+
+/// The part of a layer in which a token reads tokens before it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Mixer {
+    /// Softmax attention to the keys and values of a cache.
+    Attention(Attention),
+    /// A gated convolution over the last few tokens.
+    ShortConvolution(ShortConvolution),
+}
+
+/// A gated convolution over the last `kernel` tokens, in each channel by itself:
+///
+/// ```text
+/// B, C, x = in_proj(h)            three parts of `channels` elements
+/// y[t] = C[t] * sum over k = 0 .. kernel of w[k] (B x)[t - kernel + 1 + k]
+/// out_proj(y)
+/// ```
+///
+/// Tokens before the first are zeros. Source: LFM2, arXiv:2511.23404, section 2; transformers, `Lfm2ShortConv`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShortConvolution {
+    /// Channels of the convolution.
+    pub channels: usize,
+    /// Tokens that an output reads: its own and the `kernel - 1` before it.
+    pub kernel: usize,
+}
+
+impl ShortConvolution {
+    /// Elements of the state: the inputs of the convolution of the last `kernel - 1` tokens.
+    #[must_use]
+    pub const fn state_elements(&self) -> usize {
+        self.kernel.saturating_sub(1) * self.channels
+    }
+}
+
+impl From<Attention> for Mixer {
+    fn from(attention: Attention) -> Self {
+        Self::Attention(attention)
+    }
+}
+
+/// The type of a recurrent state in all engines.
+pub(crate) const STATE: DType = DType::F32;
+
+impl Mixer {
+    /// What it is, in texts.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Attention(_) => "attention",
+            Self::ShortConvolution(_) => "short convolution",
+        }
+    }
+
+    /// Its attention; `None` of a mixer of another kind.
+    #[must_use]
+    pub const fn attention(&self) -> Option<&Attention> {
+        match self {
+            Self::Attention(attention) => Some(attention),
+            Self::ShortConvolution(_) => None,
+        }
+    }
+
+    /// The same, to be changed.
+    pub const fn attention_mut(&mut self) -> Option<&mut Attention> {
+        match self {
+            Self::Attention(attention) => Some(attention),
+            Self::ShortConvolution(_) => None,
+        }
+    }
+
+    /// Bytes that a cache of the types `kv` keeps of one token; they grow with the context.
+    #[must_use]
+    pub fn cached_bytes_per_token(&self, kv: CacheTypes) -> Bytes {
+        match self {
+            Self::Attention(attention) => kv.row_bytes(attention.kv_width()),
+            Self::ShortConvolution(_) => Bytes(0),
+        }
+    }
+
+    /// Bytes of the cache of a context of `tokens` tokens that ran in batches of `batch`; with a sliding window, of the window and one
+    /// batch.
+    #[must_use]
+    pub fn cache_bytes(&self, kv: CacheTypes, tokens: usize, batch: usize) -> Bytes {
+        match self {
+            Self::Attention(attention) => {
+                self.cached_bytes_per_token(kv) * attention.cache_capacity(tokens, batch) as u64
+            }
+            Self::ShortConvolution(_) => Bytes(0),
+        }
+    }
+
+    /// Bytes of its recurrent state, in F32; they do not depend on the context. 0 without a state.
+    #[must_use]
+    pub fn state_bytes(&self) -> Bytes {
+        match self {
+            Self::Attention(_) => Bytes(0),
+            Self::ShortConvolution(convolution) => STATE.row_bytes(convolution.state_elements()),
+        }
+    }
+
+    /// Whether a session whose context has `position` tokens can go back to the first `tokens` of them. A state has read them all; the
+    /// ring of a window, in which `written` positions were written, may have lost what the next token reads. The session has room for
+    /// `context` tokens and runs batches of `batch`.
+    #[must_use]
+    pub fn can_rewind(&self, tokens: usize, position: usize, written: usize, context: usize, batch: usize) -> bool {
+        match self {
+            Self::Attention(attention) => {
+                attention.cache_still_has(tokens, written, attention.cache_capacity(context, batch))
+            }
+            Self::ShortConvolution(_) => tokens == 0 || tokens == position,
+        }
+    }
+
+    /// Elements of one token that exist at the same time between its first and its last projection.
+    #[must_use]
+    pub const fn inner_width(&self) -> usize {
+        match self {
+            // q, k, v and the output.
+            Self::Attention(attention) => 2 * (attention.q_width() + attention.kv_width()),
+            // Three parts, the input of the convolution and its output.
+            Self::ShortConvolution(convolution) => 5 * convolution.channels,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// 3 tokens of 8 channels in F32 of a kernel of 4, whatever the context is.
+    #[test]
+    fn a_state_does_not_grow_with_the_context() {
+        let convolution = Mixer::ShortConvolution(ShortConvolution { channels: 8, kernel: 4 });
+        assert_eq!(convolution.state_bytes(), Bytes(3 * 8 * 4));
+        assert_eq!(convolution.cache_bytes(DType::F16.into(), 1000, 8), Bytes(0));
+        let attention = Mixer::from(Attention { window: Some(16), ..Attention::plain(2, 1, 4, None) });
+        assert_eq!(attention.state_bytes(), Bytes(0));
+        assert_eq!(attention.cache_bytes(DType::F16.into(), 1000, 5), Bytes(20 * 2 * 4 * 2));
+        assert_eq!(attention.attention().map(|attention| attention.heads), Some(2));
+        assert_eq!(convolution.attention(), None);
+        let rewinds = |mixer: &Mixer| [0, 3, 7].map(|tokens| mixer.can_rewind(tokens, 7, 7, 100, 5));
+        assert_eq!((rewinds(&convolution), rewinds(&attention)), ([true, false, true], [true; 3]));
+    }
+}
