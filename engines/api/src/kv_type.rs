@@ -93,7 +93,7 @@ impl fmt::Display for KvType {
 /// Element types of a KV cache.
 ///
 /// As text (and JSON) one name, `q8_0`, or two where they differ, `q8_0 keys, f16 values`; `q8_0,f16` is read, too.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct KvTypes {
     /// Of the keys.
     pub keys: KvType,

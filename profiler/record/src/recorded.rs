@@ -12,6 +12,7 @@
 use std::collections::BTreeMap;
 use std::ops::{Deref, DerefMut};
 
+use engine_api::RecordedKvTypes;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{Moment, Pass, PhaseOrOther, Reason};
@@ -343,7 +344,7 @@ macro_rules! without_reason {
 pub use without_reason;
 
 without_reason!(
-    String, bool, u32, u64, usize, f64, Pass, PhaseOrOther, Reasons, BTreeMap<String, f64>
+    String, bool, u32, u64, usize, f64, Pass, PhaseOrOther, Reasons, BTreeMap<String, f64>, RecordedKvTypes
 );
 
 impl Field for Moment {

@@ -11,6 +11,7 @@ mod failure;
 mod form;
 mod habits;
 mod interrupt;
+mod kv_types;
 mod machine;
 mod models;
 mod names;

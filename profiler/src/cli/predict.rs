@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use ::engines::{KvTypes, LoadOptions};
 use analyse::predict::{self, CheckedFigure, Figure, Prediction, Runs, Settings};
 use clap::{Args, ValueEnum};
 use measure::ceilings;
@@ -13,6 +14,7 @@ use report::{Block, Content, Section, Table, text};
 
 use super::advice::UsageError;
 use super::failure::Code;
+use super::kv_types::KvTypeFlags;
 use super::output;
 
 /// Default number of prompt tokens.
@@ -42,6 +44,8 @@ pub(super) struct Arguments {
     /// Tokens of the response
     #[arg(short, long, value_name = "N", default_value_t = DEFAULT_NEW_TOKENS, value_parser = super::run::at_least_one)]
     new_tokens: usize,
+    #[command(flatten)]
+    kv: KvTypeFlags,
     /// Run folders to fit the estimate to [default: those of this machine and build below runs/]
     #[arg(long, value_name = "RUN_DIR", num_args = 1..)]
     from: Vec<PathBuf>,
@@ -75,7 +79,8 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Code> {
         return Err(UsageError::new("predict needs a model", "give -m MODEL").into());
     };
     let subject = super::predict_model::find(model, arguments.quant.as_deref())?;
-    ::engines::registry::find(&arguments.engine)?;
+    let kv_type = arguments.kv.types();
+    check_kv_types(&arguments.engine, kv_type)?;
     let environment = meter::environment::capture(&[]);
     let settings = Settings {
         engine: arguments.engine.clone(),
@@ -83,7 +88,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Code> {
         depth: arguments.depth,
         prompt_tokens: arguments.prompt_tokens,
         new_tokens: arguments.new_tokens,
-        kv_type: ::engines::KvTypes::default(),
+        kv_type,
         batch: None,
     };
     let tool = crate::tool::tool();
@@ -112,6 +117,17 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Code> {
     Ok(Code::Done)
 }
 
+/// An error where the engine does not exist, or refuses these types of the cache. An engine that is not in this build is not asked.
+fn check_kv_types(engine: &str, kv_type: KvTypes) -> anyhow::Result<()> {
+    let entry = ::engines::registry::find(engine)?;
+    if let Ok(engine) = entry.open()
+        && kv_type != KvTypes::default()
+    {
+        engine.check(&LoadOptions { kv_type, ..LoadOptions::default() })?;
+    }
+    Ok(())
+}
+
 /// Unit, factor from the field's unit, and label.
 fn shown(field: &str) -> (&'static str, f64, &'static str) {
     match field {
@@ -124,7 +140,7 @@ fn shown(field: &str) -> (&'static str, f64, &'static str) {
 }
 
 fn content(prediction: &Prediction) -> Content {
-    let Prediction { model, quant, engine, threads, depth, prompt_tokens, new_tokens, basis, .. } = prediction;
+    let Prediction { model, quant, engine, threads, depth, prompt_tokens, new_tokens, kv_type, basis, .. } = prediction;
     let mut table = Table {
         caption: String::new(),
         columns: columns(&["<", "estimate", "95 % interval", "<unit", "<limit"]),
@@ -149,6 +165,7 @@ fn content(prediction: &Prediction) -> Content {
         }
     }
     let mut facts = vec![
+        ("KV cache".to_owned(), kv_type.to_string()),
         (
             "memory bandwidth".to_owned(),
             format!("{} GB/s ± {:.1} %", significant(basis.memory / 1e9), basis.memory_spread * 196.0),

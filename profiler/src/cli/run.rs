@@ -2,8 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use ::engines::{FlashAttention, KvType, KvTypes};
-use clap::builder::{PossibleValuesParser, TypedValueParser};
+use ::engines::FlashAttention;
 use clap::{Args, ValueEnum};
 use measure::plan::{
     DEFAULT_ENGINE, DEFAULT_RUNS, DEFAULT_SEED, Design, EngineOptions, Instruments, Options, Output, ServerOptions,
@@ -19,6 +18,7 @@ use traces::Nanos;
 
 use super::advice::UsageError;
 use super::failure::Code;
+use super::kv_types::KvTypeFlags;
 use super::progress::Live;
 use super::{interrupt, output};
 
@@ -165,32 +165,6 @@ struct Kept {
     /// Show the plan without measuring or writing anything
     #[arg(long)]
     dry_run: bool,
-}
-
-/// The types of the KV cache.
-#[derive(Debug, Clone, Copy, Args)]
-struct KvTypeFlags {
-    /// Element type of the KV cache, for keys and values; an engine refuses those that it does not have (candle: f16, f32, q8_0; llama-cpp: all)
-    #[arg(long, value_name = "T", default_value_t = KvType::default(), value_parser = kv_types())]
-    kv_type: KvType,
-    /// Element type of the keys alone, llama-bench's -ctk [default: that of --kv-type]
-    #[arg(long, value_name = "T", value_parser = kv_types(), hide_possible_values = true)]
-    kv_type_k: Option<KvType>,
-    /// Element type of the values alone, llama-bench's -ctv [default: that of --kv-type]
-    #[arg(long, value_name = "T", value_parser = kv_types(), hide_possible_values = true)]
-    kv_type_v: Option<KvType>,
-}
-
-impl KvTypeFlags {
-    /// The types of keys and values.
-    fn types(self) -> KvTypes {
-        KvTypes { keys: self.kv_type_k.unwrap_or(self.kv_type), values: self.kv_type_v.unwrap_or(self.kv_type) }
-    }
-}
-
-/// The names of all types.
-fn kv_types() -> impl TypedValueParser<Value = KvType> {
-    PossibleValuesParser::new(KvType::all().map(KvType::name)).try_map(|name| name.parse::<KvType>())
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
@@ -411,6 +385,7 @@ fn code(file: &RunFile) -> Code {
 
 #[cfg(test)]
 mod tests {
+    use ::engines::{KvType, KvTypes};
     use clap::Parser;
 
     use super::*;

@@ -1,5 +1,6 @@
 //! A call of an op, reduced to what its time depends on.
 
+use engine_api::KvTypes;
 use models::DType;
 use models::cost::{OpCost, OpKind, WeightTypes};
 
@@ -8,8 +9,10 @@ use models::cost::{OpCost, OpKind, WeightTypes};
 pub(super) enum Class {
     /// Products with weights of one type: their time depends on sizes, not on the layer's part.
     Product(DType),
-    /// Attention over the cache.
-    Attention,
+    /// Attention over a cache of these types.
+    Attention(KvTypes),
+    /// Writing to a cache of these types.
+    KvWrite(KvTypes),
     /// Every other op, each with a fitted cost of its own.
     Small(OpKind),
 }
@@ -69,7 +72,9 @@ impl Call {
     ///
     /// A coefficient of the first is the inverse of a rate, of the last an overhead: time = overhead + amount / (efficiency x
     /// ceiling), as in the roofline model (Williams et al., CACM 52(4), 2009) plus an overhead per call.
-    pub(super) fn of(cost: &OpCost, types: &WeightTypes) -> Self {
+    ///
+    /// `kv` are the types of the cache.
+    pub(super) fn of(cost: &OpCost, types: &WeightTypes, kv: KvTypes) -> Self {
         let [tokens, inputs, outputs] = cost.shape.map(|size| size as f64);
         let regime = if cost.shape[0] > 1 { Regime::Many } else { Regime::One };
         let (flops, weights) = (cost.flops.as_f64(), cost.weight_bytes.as_f64());
@@ -81,7 +86,8 @@ impl Call {
             (kind, Some(dtype), Regime::Many) if kind.is_matmul() => {
                 (Class::Product(dtype), vec![flops, tokens * outputs, 1.0, weights])
             }
-            (OpKind::Attention, ..) => (Class::Attention, vec![flops, moved, 1.0]),
+            (OpKind::Attention, ..) => (Class::Attention(kv), vec![flops, moved, 1.0]),
+            (OpKind::KvWrite, ..) => (Class::KvWrite(kv), vec![moved, 1.0]),
             (kind, ..) => (Class::Small(kind), vec![moved, 1.0]),
         };
         Self {

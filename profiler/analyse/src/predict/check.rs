@@ -171,6 +171,10 @@ fn notes(
     if !differs.is_empty() {
         notes.push(format!("not the same settings: {}; no case of the run is nearer", differs.join(", ")));
     }
+    if file.plan.kv_type != prediction.kv_type {
+        let (predicted, measured) = (&prediction.kv_type, &file.plan.kv_type);
+        notes.push(format!("not the same KV cache: predicted {predicted}, measured {measured}"));
+    }
     if prediction.rests_on.iter().any(|run| run.starts_with(&format!("{}: ", file.name))) {
         notes.push(format!(
             "{} is one of the runs that the estimate is fitted to: the errors are those of the fit, not those of a prediction",

@@ -153,6 +153,7 @@ fn empty(subject: &Target, settings: &Settings, basis: CeilingBasis) -> Predicti
         depth: settings.depth,
         prompt_tokens: settings.prompt_tokens,
         new_tokens: settings.new_tokens,
+        kv_type: settings.kv_type.into(),
         file_bytes: subject.file_bytes.get(),
         basis,
         ..Prediction::absent("it was not estimated yet")

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use engine_api::KvTypes;
 use models::DType;
 use models::cost::OpKind;
 
@@ -19,7 +20,7 @@ use super::rates::Rates;
 use record::Reason;
 use statistics::median;
 
-/// Relative error of using the fit of another weight type: kernels differ by more than their bits.
+/// Relative error of using the fit of another type of weights or of the cache: kernels differ by more than their bits.
 const TRANSFERRED: f64 = 0.25;
 /// Relative error of using a fit to other parts of the layer.
 const OTHER_PART: f64 = 0.15;
@@ -55,6 +56,13 @@ pub(super) struct Timed {
     pub(super) memory: f64,
     /// The measured positions, where attention sees positions outside of them.
     pub(super) beyond: Option<PositionRange>,
+}
+
+impl Timed {
+    /// Of an op that the engine does not have: its work is part of another one.
+    const fn none(call: &Call) -> Self {
+        Self { seconds: 0.0, cost: (call.key, 0.0), memory: 0.0, beyond: None }
+    }
 }
 
 /// The models of an engine.
@@ -155,11 +163,15 @@ impl FittedModels {
                     let seconds = self.stored_otherwise(call, (own, other), cost, notes);
                     (key, cost, seconds, cost.fit.error.hypot(TRANSFERRED))
                 }
-                Class::Attention => return Err(missing(call)),
-                // The engine has no such op: its work is part of another one.
-                Class::Small(_) => {
-                    return Ok(Timed { seconds: 0.0, cost: (call.key, 0.0), memory: 0.0, beyond: None });
-                }
+                Class::Attention(own) | Class::KvWrite(own) => match self.nearest_cache(call, own) {
+                    Some((key, other, cost)) => {
+                        let seconds = self.cached_otherwise(call, (own, other), cost, notes);
+                        (key, cost, seconds, cost.fit.error.hypot(TRANSFERRED))
+                    }
+                    None if matches!(call.key.class, Class::Attention(_)) => return Err(missing(call)),
+                    None => return Ok(Timed::none(call)),
+                },
+                Class::Small(_) => return Ok(Timed::none(call)),
             },
         };
         if call.tokens < cost.tokens.0 / NEAR || call.tokens > cost.tokens.1 * NEAR {
@@ -177,7 +189,7 @@ impl FittedModels {
             notes.insert(format!("products on {rows} in {} were measured for {} only", dtype.name(), known.join(", ")));
             error = error.hypot(OTHER_PART);
         }
-        let outside = call.key.class == Class::Attention && cost.context.is_outside(call.positions, NEAR);
+        let outside = matches!(call.key.class, Class::Attention(_)) && cost.context.is_outside(call.positions, NEAR);
         if outside {
             error = error.hypot(OTHER_CONTEXT);
         }
@@ -198,7 +210,8 @@ impl FittedModels {
     /// Unit: seconds; `F`, `B` are the operations and the bytes per second that products of the same regime achieved.
     fn own(&self, cost: &FittedCost, call: &Call) -> f64 {
         let separates = cost.context.is_wide() && cost.fit.coefficients.first().is_some_and(|rate| *rate > 0.0);
-        if call.key.class != Class::Attention || separates || call.positions <= cost.context.most {
+        let is_attention = matches!(call.key.class, Class::Attention(_));
+        if !is_attention || separates || call.positions <= cost.context.most {
             return cost.seconds(call.kind, &call.features);
         }
         let part = cost.context.most / call.positions;
@@ -247,6 +260,46 @@ impl FittedModels {
         operations.max(bytes).max(call.streamed / self.basis.memory)
     }
 
+    /// The time of attention, or of a write, with a cache of types (`types.0`) that were never measured, from the cost of others
+    /// (`types.1`). With `r`, `t` and `s` as for products of one row:
+    ///
+    /// ```text
+    /// max(t (1 - s + s r), t r)
+    /// ```
+    ///
+    /// Unit: seconds. Never below `bytes / bandwidth`.
+    fn cached_otherwise(
+        &self,
+        call: &Call,
+        (own, other): (KvTypes, KvTypes),
+        cost: &FittedCost,
+        notes: &mut BTreeSet<String>,
+    ) -> f64 {
+        let ratio = bytes_per_pair(own) / bytes_per_pair(other);
+        let time = self.own(cost, call);
+        let memory = memory_share(call.streamed / ratio, self.basis.memory, time);
+        let (operations, bytes) = (time * (1.0 - memory + memory * ratio), time * ratio);
+        let (kind, rows) = (call.kind.name(), call.key.regime.rows());
+        let which = if bytes > operations { "bytes" } else { "operations" };
+        notes.insert(format!(
+            "{kind} on {rows} with a KV cache of {own} was never measured: it is estimated with the {which} per second of a cache of {other} (the slower of operations and bytes)"
+        ));
+        operations.max(bytes).max(call.streamed / self.basis.memory)
+    }
+
+    /// The cost of the same op with the types of the cache that have the nearest bytes, by their ratio.
+    fn nearest_cache(&self, call: &Call, own: KvTypes) -> Option<(Key, KvTypes, &FittedCost)> {
+        let distance = |other: KvTypes| (bytes_per_pair(other) / bytes_per_pair(own)).ln().abs();
+        let same_regime = self.costs.iter().filter(|(key, _)| key.regime == call.key.regime);
+        let same_op = same_regime.filter_map(|(key, cost)| match (key.class, call.key.class) {
+            (Class::Attention(other), Class::Attention(_)) | (Class::KvWrite(other), Class::KvWrite(_)) => {
+                Some((*key, other, cost))
+            }
+            _ => None,
+        });
+        same_op.min_by(|a, b| distance(a.1).total_cmp(&distance(b.1)))
+    }
+
     /// The cost of the type with the nearest bits per weight, by their ratio.
     fn nearest(&self, own: DType, regime: Regime) -> Option<(Key, DType, &FittedCost)> {
         let distance = |other: DType| (other.bytes_per_elem() / own.bytes_per_elem()).ln().abs();
@@ -258,6 +311,11 @@ impl FittedModels {
             })
             .min_by(|a, b| distance(a.1).total_cmp(&distance(b.1)))
     }
+}
+
+/// Bytes of an element of the keys and one of the values.
+fn bytes_per_pair(types: KvTypes) -> f64 {
+    types.keys.dtype().bytes_per_elem() + types.values.dtype().bytes_per_elem()
 }
 
 fn missing(call: &Call) -> Reason {

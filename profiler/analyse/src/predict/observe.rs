@@ -317,7 +317,7 @@ impl PassShape<'_> {
     fn by_kind(&self, ops: &[cost::OpCost]) -> BTreeMap<OpKind, Vec<Call>> {
         let mut calls: BTreeMap<OpKind, Vec<Call>> = BTreeMap::new();
         for op in ops {
-            calls.entry(op.kind).or_default().push(Call::of(op, self.types));
+            calls.entry(op.kind).or_default().push(Call::of(op, self.types, self.kv));
         }
         calls
     }

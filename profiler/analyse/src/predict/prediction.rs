@@ -1,5 +1,6 @@
 //! An estimate as it is written to a file.
 
+use engine_api::RecordedKvTypes;
 use serde::{Deserialize, Serialize};
 
 use super::CeilingBasis;
@@ -34,6 +35,9 @@ with_reasons! {
         pub prompt_tokens: usize,
         /// New tokens.
         pub new_tokens: usize,
+        /// Element types of the KV cache. Files of earlier versions do not have them: they are of the default.
+        #[serde(default)]
+        pub kv_type: RecordedKvTypes,
         /// Size of the model's file, in bytes.
         pub file_bytes: u64,
         /// The ceilings that it is computed with.

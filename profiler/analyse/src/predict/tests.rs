@@ -1,6 +1,6 @@
 //! Estimates against a machine whose costs are planted, on run files made by hand.
 
-use engine_api::{Advice, Phase};
+use engine_api::{Advice, KvType, KvTypes, Phase};
 use models::cost::{OpCost, OpKind, batched_prefill_ops, by_kind, decode_ops};
 use models::registry;
 use models::synth::Quant;
@@ -40,8 +40,13 @@ type Machine = (f64, f64);
 
 const MACHINE: Machine = (20e9, 5e-8);
 
+/// Operations per second of attention over a cache of these types.
+fn attention_rate(kv: KvTypes) -> f64 {
+    if kv == KvTypes::default() { 9e9 } else { 6e9 }
+}
+
 /// Seconds of a call.
-fn cost(op: &OpCost, (bytes_per_s, per_row): Machine) -> f64 {
+fn cost(op: &OpCost, (bytes_per_s, per_row): Machine, kv: KvTypes) -> f64 {
     let [tokens, _, outputs] = op.shape.map(|size| size as f64);
     let moved = op.activation_bytes.as_f64();
     match op.kind {
@@ -49,7 +54,7 @@ fn cost(op: &OpCost, (bytes_per_s, per_row): Machine) -> f64 {
             op.weight_bytes.as_f64() / bytes_per_s + per_row * outputs + 2e-6
         }
         kind if kind.is_matmul() => op.flops.as_f64() / 120e9 + 1e-9 * tokens * outputs + 3e-6,
-        OpKind::Attention => op.flops.as_f64() / 9e9 + 5e-6,
+        OpKind::Attention => op.flops.as_f64() / attention_rate(kv) + 5e-6,
         _ => moved / 10e9 + 2e-7,
     }
 }
@@ -66,18 +71,17 @@ struct Planted {
 }
 
 /// What the machine measures of a model.
-fn measured(subject: &Target, machine: Machine) -> Planted {
-    let kv = engine_api::KvTypes::default().cache_types();
+fn measured(subject: &Target, machine: Machine, kv: KvTypes) -> Planted {
     let mut found = Planted { prefill: 0.0, decode: 0.0, ops: Vec::new() };
     let prefill = batched_prefill_ops(&subject.spec, &subject.types, kv, TOKENS.0, 0, 512);
     let decode: Vec<OpCost> = (TOKENS.0..TOKENS.0 + TOKENS.1 - 1)
         .flat_map(|position| decode_ops(&subject.spec, &subject.types, kv, position))
         .collect();
     for (phase, ops) in [(Phase::Prefill, prefill), (Phase::Decode, decode)] {
-        let whole: f64 = ops.iter().map(|op| cost(op, machine) + 1e-7).sum();
+        let whole: f64 = ops.iter().map(|op| cost(op, machine, kv) + 1e-7).sum();
         for (kind, _) in by_kind(&ops) {
             let own: Vec<&OpCost> = ops.iter().filter(|op| op.kind == kind).collect();
-            let time_s: f64 = own.iter().map(|op| cost(op, machine)).sum();
+            let time_s: f64 = own.iter().map(|op| cost(op, machine, kv)).sum();
             found.ops.push(OpRow {
                 phase: phase.into(),
                 op: kind.name().to_owned(),
@@ -98,7 +102,11 @@ pub(crate) fn run_file(subjects: &[&Target]) -> RunFile {
 }
 
 pub(super) fn run_of(subjects: &[&Target], machine: Machine) -> RunFile {
-    let mut plan = PlanFile { threads: vec![1], ..PlanFile::default() };
+    run_with(subjects, machine, KvTypes::default())
+}
+
+fn run_with(subjects: &[&Target], machine: Machine, kv: KvTypes) -> RunFile {
+    let mut plan = PlanFile { threads: vec![1], kv_type: kv.into(), ..PlanFile::default() };
     let mut cases = Vec::new();
     for subject in subjects {
         plan.models.push(PlannedModel {
@@ -116,16 +124,10 @@ pub(super) fn run_of(subjects: &[&Target], machine: Machine) -> RunFile {
             new_tokens: TOKENS.1,
             ..PlannedPrompt::default()
         });
-        let found = measured(subject, machine);
+        let found = measured(subject, machine, kv);
         let (vocab, file) = (subject.spec.vocab as f64, subject.file_bytes.as_f64());
         let (overhead, load_s) = footprints(vocab, file);
-        let need = models::cost::estimate_memory(
-            &subject.spec,
-            subject.file_bytes,
-            TOKENS.0 + TOKENS.1,
-            engine_api::KvTypes::default().cache_types(),
-            TOKENS.0,
-        );
+        let need = models::cost::estimate_memory(&subject.spec, subject.file_bytes, TOKENS.0 + TOKENS.1, kv, TOKENS.0);
         let sample = |fresh: bool| Sample {
             fresh,
             warmup: fresh,
@@ -207,7 +209,7 @@ pub(super) fn settings(threads: usize) -> Settings {
         depth: 0,
         prompt_tokens: TOKENS.0,
         new_tokens: TOKENS.1,
-        kv_type: engine_api::KvTypes::default(),
+        kv_type: KvTypes::default(),
         batch: None,
     }
 }
@@ -270,6 +272,44 @@ fn a_type_that_was_never_measured_says_so() {
     // Four times the bytes cannot come faster than the memory allows.
     let floor = f16.file_bytes.as_f64() / 20e9;
     assert!(other.decode.value().unwrap().seconds() > floor * 0.95);
+}
+
+/// Attention of each type of the cache has a cost of its own, and the cache has the bytes of its type.
+#[test]
+fn the_types_of_the_cache_decide_memory_and_attention() {
+    let q8_0 = KvTypes::from(KvType::Q8_0);
+    let with = |kv_type: KvTypes| Settings { kv_type, ..settings(1) };
+    let f16_runs = run_file(&[&small(), &medium()]);
+    let both = [&f16_runs, &run_with(&[&small(), &medium()], MACHINE, q8_0)];
+    for (kv, truth) in [(KvTypes::default(), run_file(&[&large()])), (q8_0, run_with(&[&large()], MACHINE, q8_0))] {
+        let found = predict(&large(), &with(kv), &both, None).unwrap();
+        assert_eq!((found.remarks.as_slice(), &found.kv_type), (&[][..], &kv.into()));
+        let checked = check(&found, &truth).unwrap();
+        assert!(checked.rows.iter().all(|row| row.error().abs() < 0.01), "{:?}", checked.rows);
+        assert!(checked.notes.iter().all(|note| !note.contains("KV cache")), "{:?}", checked.notes);
+    }
+    let f16 = predict(&large(), &settings(1), &[&f16_runs], None).unwrap();
+    let other = predict(&large(), &with(q8_0), &[&f16_runs], None).unwrap();
+    let expected = "attention on one token with a KV cache of q8_0 was never measured: it is estimated with the operations per second of a cache of f16";
+    assert!(other.remarks.iter().any(|note| note.starts_with(expected)), "{:?}", other.remarks);
+    // A token has 34 bytes instead of 64 for each 32 keys or values.
+    let cache = large().spec.kv_bytes_per_token(models::DType::F16).as_f64() * (TOKENS.0 + TOKENS.1) as f64;
+    let memory = |found: &Prediction| found.memory_bytes.value().unwrap().value();
+    assert!((memory(&f16) - memory(&other) - cache * 30.0 / 64.0).abs() < 1.0);
+    // Where attention takes much of the time, the interval shows that it was not measured.
+    let at_depth = |kv: KvTypes| {
+        let settings = Settings { depth: 4096, ..with(kv) };
+        width(&predict(&large(), &settings, &[&f16_runs], None).unwrap().decode_tps)
+    };
+    assert!(at_depth(q8_0) > at_depth(KvTypes::default()), "{} {}", at_depth(q8_0), at_depth(KvTypes::default()));
+    // No type is faster than its operations, or than its bytes allow.
+    let seconds =
+        |kv: KvTypes| predict(&large(), &with(kv), &[&f16_runs], None).unwrap().decode.value().unwrap().seconds();
+    assert!(seconds(KvType::F32.into()) > seconds(KvTypes::default()));
+    assert!(seconds(q8_0) <= seconds(KvTypes::default()));
+    let truth = run_with(&[&large()], MACHINE, q8_0);
+    let notes = check(&f16, &truth).unwrap().notes;
+    assert!(notes.iter().any(|note| note == "not the same KV cache: predicted f16, measured q8_0"), "{notes:?}");
 }
 
 #[test]
