@@ -11,6 +11,7 @@ mod compare;
 mod counters;
 mod errors;
 mod examination;
+mod experts;
 mod failures;
 #[cfg(target_os = "linux")]
 mod linux_counters;

@@ -132,6 +132,28 @@ fn an_op_can_have_any_name_and_state_its_work() {
 }
 
 #[test]
+fn a_histogram_takes_as_many_records_as_its_bins_need() {
+    static EXPERTS: record::Name = record::Name::new("experts");
+    let _lock = lock();
+    let counts: Vec<(usize, usize)> = (0..20).map(|bin| (3 * bin, bin)).chain([(70, 70_000), (65_534, 2)]).collect();
+    let batch = recorded(64, || record::histogram(&EXPERTS, 7_u32, 65_535, counts.clone()));
+    // 19 bins that are not empty, two entries for a count of 17 bits, and one more.
+    assert_eq!(batch.events.len(), 22_usize.div_ceil(record::BINS_PER_EVENT));
+    assert!(batch.of(Kind::Histogram).all(|event| {
+        (event.name, event.layer, event.shape) == ("experts", Some(7), [65_535, 0, 0])
+            && event.start == batch.events[0].start
+    }));
+    let mut found = std::collections::BTreeMap::<usize, u64>::new();
+    for (bin, count) in batch.events.iter().flat_map(|event| event.bins.iter()) {
+        *found.entry(bin).or_default() += count;
+    }
+    let expected = counts.iter().filter(|(_, count)| *count > 0).map(|&(bin, count)| (bin, count as u64)).collect();
+    assert_eq!(found, expected);
+    record::stop();
+    record::histogram(&EXPERTS, 7_u32, 8, std::iter::from_fn(|| -> Option<(usize, usize)> { panic!("it is off") }));
+}
+
+#[test]
 fn a_span_that_is_open_at_the_stop_is_recorded() {
     let _lock = lock();
     let batch = recorded(8, || {

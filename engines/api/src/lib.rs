@@ -6,6 +6,7 @@
 
 mod device;
 mod error;
+mod experts;
 mod identity;
 mod kv_type;
 mod observer;
@@ -18,6 +19,7 @@ mod traits;
 
 pub use device::Device;
 pub use error::{Advice, EngineError};
+pub use experts::{EXPERTS_USED, record_experts};
 pub use identity::{Caps, Identity, OpTimes, PhaseSplit};
 pub use kv_type::{KvType, KvTypes, RecordedKvTypes, UnknownKvSize, UnknownKvType};
 pub use observer::{Flow, NullObserver, Observer, Phase, Piece};

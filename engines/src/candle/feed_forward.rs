@@ -239,6 +239,7 @@ impl<K: Kernels> ExpertWeights<K> {
             let _op = op!("expert_choice", at, [rows, count]);
             b.routing.choose(&kernels.read(&b.scores)?, experts);
         }
+        b.routing.record(at);
         {
             let mut op = op!("experts_gate_up", at, [rows, hidden, used * 2 * width]);
             op.state_cost(b.routing.cost(self.bytes.gate_up, rows * (hidden + used * 2 * width)));

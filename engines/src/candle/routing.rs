@@ -139,6 +139,12 @@ impl Routing {
         &self.weights
     }
 
+    /// Records which experts the tokens use, while the recorder is on.
+    pub(super) fn record(&self, layer: usize) {
+        let tokens = self.groups.iter().map(|group| (group.expert, group.pairs.len()));
+        engine_api::record_experts(layer, self.counts.len(), tokens);
+    }
+
     /// What an op moves that reads weights of each of these experts, `of_one` bytes, and reads or writes so many activations.
     pub(super) fn cost(&self, of_one: Bytes, activations: usize) -> Cost {
         Cost {

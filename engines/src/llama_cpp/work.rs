@@ -47,7 +47,7 @@ pub(super) struct GraphNode<'a> {
     pub(super) result: Operand<'a>,
     /// Its inputs.
     pub(super) sources: [Option<Operand<'a>>; SOURCES],
-    /// Different experts in the ids of a product with experts; `None` if they cannot be read.
+    /// Different experts in the ids of a product with experts, or of the addition of their biases; `None` if they cannot be read.
     pub(super) experts: Option<u64>,
     /// What the queries of fused attention see; `None` without a mask.
     pub(super) attended: Option<Attended>,
@@ -269,6 +269,12 @@ const fn gated(function: u32) -> Option<u64> {
     })
 }
 
+/// Bytes of the experts that a node uses, in a tensor of all experts that are numbered in `dimension`; all of them if the ids cannot be read.
+fn of_experts(node: &GraphNode<'_>, source: &Operand<'_>, dimension: usize) -> u64 {
+    let all = source.sizes[dimension].max(1);
+    source.bytes / all * node.experts.map_or(all, |used| used.min(all))
+}
+
 /// Bytes of weights, caches and states, and bytes of activations, that a node reads and writes.
 fn bytes(node: &GraphNode<'_>) -> (u64, u64) {
     let mut sums = [0, 0];
@@ -286,11 +292,9 @@ fn bytes(node: &GraphNode<'_>) -> (u64, u64) {
                 (sys::GGML_OP_GET_ROWS, 0) => source.row_bytes * rows(&node.result),
                 // The rest of what is written to is not read.
                 (sys::GGML_OP_SET_ROWS | sys::GGML_OP_SET, 2) | (sys::GGML_OP_CPY, 1) => 0,
-                // Of the experts, those that are used.
-                (sys::GGML_OP_MUL_MAT_ID | sys::GGML_OP_ADD_ID, 0..=1) => match (node.experts, source.sizes[2]) {
-                    (Some(used), all) if place == 0 && all > 1 => source.bytes / all * used.min(all),
-                    _ => source.bytes,
-                },
+                // Of the experts, those that are used: of weights [inputs, outputs, experts], of biases [outputs, experts].
+                (sys::GGML_OP_MUL_MAT_ID, 0) => of_experts(node, source, 2),
+                (sys::GGML_OP_ADD_ID, 1) => of_experts(node, source, 1),
                 // Of the cache, the positions that a query sees.
                 (sys::GGML_OP_FLASH_ATTN_EXT, 1 | 2) => match node.attended {
                     Some(attended) => source.row_bytes * attended.positions.min(source.sizes[1]) * source.sizes[2],
@@ -369,6 +373,10 @@ mod tests {
         assert_eq!((found.flops, found.streamed_bytes), (Some(2 * 64 * 32 * 10), 3 * 64 * 32 * 4));
         let unknown = work(&GraphNode { experts: None, ..product }).3;
         assert_eq!(unknown.streamed_bytes, 8 * 64 * 32 * 4, "all of them, if the ids cannot be read");
+        let inputs = [tensor("up", &[32, 2, 5]), tensor("blk.1.ffn_up_exps.bias", &[32, 8]), tensor("ids", &[2, 5])];
+        let biases = node(sys::GGML_OP_ADD_ID, "ADD_ID", tensor("up_biased", &[32, 2, 5]), &inputs);
+        let found = work(&GraphNode { experts: Some(3), ..biases }).3;
+        assert_eq!((found.streamed_bytes, found.activation_bytes), (3 * 32 * 4, (32 * 10 * 2 + 10) * 4));
     }
 
     #[test]

@@ -8,6 +8,7 @@ pub mod audit;
 pub mod compare;
 mod depth_laws;
 pub mod drift;
+pub mod experts;
 mod findings;
 pub mod predict;
 pub mod summary;

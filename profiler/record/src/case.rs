@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use super::named::named;
 use super::recorded::{Field, with_reasons, without_reason};
 use super::{
-    AllocationRow, CaseNotes, LayerRow, MemoryPoint, PhaseOrOther, PhaseSum, Reason, Reasons, Recorded, RecordedList,
-    RecordedMap, Roof, Sample, Series, ServerFile, Slope, TopLogprobs, Verdict, WorkerRow,
+    AllocationRow, CaseNotes, ExpertPassRow, ExpertRow, LayerRow, MemoryPoint, PhaseOrOther, PhaseSum, Reason, Reasons,
+    Recorded, RecordedList, RecordedMap, Roof, Sample, Series, ServerFile, Slope, TopLogprobs, Verdict, WorkerRow,
 };
 
 /// Why a case without a request has no rows.
@@ -83,7 +83,7 @@ with_reasons! {
         pub stepped: Vec<Sample>,
         /// The traced pass: one row per op and phase of the request of median latency.
         pub ops: RecordedList<OpRow>,
-        /// The round of that request: the one of `traced` that `ops`, `layers`, `workers`, `sums` and `allocations` are of.
+        /// The round of that request: the one of `traced` that `ops`, `layers`, `workers`, `experts`, `sums` and `allocations` are of.
         #[serde(default)]
         pub ops_round: Option<usize>,
         /// The same per decoder block.
@@ -92,6 +92,12 @@ with_reasons! {
         /// The same per thread of the engine.
         #[serde(default)]
         pub workers: RecordedList<WorkerRow>,
+        /// Of a model with experts: which of them that request used, one row per phase, tokens of a pass and layer.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub experts: Option<RecordedList<ExpertRow>>,
+        /// What its passes read: one row per phase and tokens of a pass; empty where `experts` has no rows.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        pub expert_passes: Vec<ExpertPassRow>,
         /// Phases as sums of their ops.
         #[serde(default)]
         pub sums: RecordedList<PhaseSum>,

@@ -7,6 +7,8 @@ use std::fmt;
 pub enum Document {
     /// What can make the numbers misleading, and where the formulas are.
     Methodology,
+    /// Phases, metrics, passes.
+    Metrics,
     /// Operations, ceilings, verdicts.
     RooflineAndVerdicts,
     /// Every counter.
@@ -17,13 +19,15 @@ pub enum Document {
 
 impl Document {
     /// Every document.
-    pub const ALL: [Self; 4] = [Self::Methodology, Self::RooflineAndVerdicts, Self::Counters, Self::FromOtherTools];
+    pub const ALL: [Self; 5] =
+        [Self::Methodology, Self::Metrics, Self::RooflineAndVerdicts, Self::Counters, Self::FromOtherTools];
 
     /// Its heading.
     #[must_use]
     pub const fn title(self) -> &'static str {
         match self {
             Self::Methodology => "How inferometer measures",
+            Self::Metrics => "Metrics",
             Self::RooflineAndVerdicts => "Roofline and verdicts",
             Self::Counters => "Counters",
             Self::FromOtherTools => "If you come from llama-bench, hyperfine or another tool",
@@ -35,6 +39,7 @@ impl Document {
     pub const fn path(self) -> &'static str {
         match self {
             Self::Methodology => "METHODOLOGY.md",
+            Self::Metrics => "docs/metrics.md",
             Self::RooflineAndVerdicts => "docs/roofline-and-verdicts.md",
             Self::Counters => "docs/counters.md",
             Self::FromOtherTools => "docs/from-other-tools.md",

@@ -1,6 +1,7 @@
 //! Estimators and experimental design: means, medians, percentiles, bootstrap intervals, paired ratios, slopes, and the order of a
 //! round. Pure functions of numbers, each with its formula and its source. Random numbers come from a seed.
 
+mod balance;
 mod bootstrap;
 mod no_interval;
 mod order;
@@ -9,6 +10,7 @@ pub mod rounds;
 mod slope;
 mod split_mix;
 
+pub use balance::{Balance, balance};
 pub use bootstrap::{Interval, RESAMPLES, interval};
 pub use no_interval::NoInterval;
 pub use order::{mad, mean, median, percentile};

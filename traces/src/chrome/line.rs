@@ -51,7 +51,7 @@ impl Line {
             Kind::Counter => {
                 self.begin(first, 'C').ids(pid, event.tid).start(event.start);
             }
-            Kind::Instant => {
+            Kind::Instant | Kind::Histogram => {
                 self.begin(first, 'i').text_field("s", "t").ids(pid, event.tid).start(event.start);
             }
         }
@@ -208,7 +208,7 @@ impl Line {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::Args;
+    use crate::record::{Args, Bins};
 
     fn event(kind: Kind, name: &'static str) -> Event {
         Event {
@@ -221,6 +221,7 @@ mod tests {
             layer: None,
             shape: [0; 3],
             args: Args::default(),
+            bins: Bins::default(),
         }
     }
 

@@ -168,7 +168,7 @@ impl Writer {
         Ok(writer)
     }
 
-    /// Writes the events of the writer's own process, and the names of new threads.
+    /// Writes the events of the writer's own process except histograms, and the names of new threads.
     ///
     /// # Errors
     /// When the file cannot be written.
@@ -176,7 +176,7 @@ impl Writer {
         for thread in &batch.threads {
             self.thread(self.process.pid, thread)?;
         }
-        for event in &batch.events {
+        for event in batch.events.iter().filter(|event| event.kind != Kind::Histogram) {
             self.event(event)?;
         }
         if batch.dropped > 0 {

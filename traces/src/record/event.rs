@@ -7,6 +7,8 @@ use crate::Nanos;
 
 /// Values that an event can hold, and sizes of an op's shape.
 pub(super) const MAX_ARGS: usize = 3;
+/// Bins that an event can hold: as many words as are left besides the layer and the number of bins.
+pub const BINS_PER_EVENT: usize = 8;
 
 /// The kind of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -20,6 +22,8 @@ pub enum Kind {
     Counter,
     /// Something without a duration.
     Instant,
+    /// A histogram, or a part of one; trace files do not have it.
+    Histogram,
 }
 
 /// The part of the work that an event belongs to; the `cat` of a trace file.
@@ -173,6 +177,29 @@ impl Cost {
     }
 }
 
+/// Bins of a histogram that are not empty, each with its count.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Bins([u32; BINS_PER_EVENT]);
+
+impl Bins {
+    /// From packed bins: the lower half is the count, the upper half the bin.
+    pub(super) const fn packed(words: [u32; BINS_PER_EVENT]) -> Self {
+        Self(words)
+    }
+
+    /// Packs a bin. Both numbers are limited to 16 bits.
+    pub(super) fn pack(bin: usize, count: u16) -> u32 {
+        (u32::from(u16::try_from(bin).unwrap_or(u16::MAX)) << 16) | u32::from(count)
+    }
+
+    /// Pairs of a bin and its count, which is above 0.
+    #[allow(clippy::cast_possible_truncation, reason = "the lower half of a word")]
+    pub fn iter(&self) -> impl Iterator<Item = (usize, u64)> + '_ {
+        let pair = |word: &u32| ((word >> 16) as usize, u64::from(*word as u16));
+        self.0.iter().map(pair).filter(|(_, count)| *count > 0)
+    }
+}
+
 /// One recorded event.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Event {
@@ -188,12 +215,15 @@ pub struct Event {
     pub start: Nanos,
     /// Its duration; zero for counters and instants.
     pub duration: Nanos,
-    /// The layer of an op; `None` for an op outside of all layers, and for other kinds.
+    /// The layer of an op or of a histogram; `None` for one outside of all layers, and for other kinds.
     pub layer: Option<u32>,
-    /// The sizes of an op; 0 beyond its rank. Larger sizes are recorded as `u32::MAX`.
+    /// The sizes of an op; 0 beyond its rank. Larger sizes are recorded as `u32::MAX`. Of a histogram the number of its bins, empty ones
+    /// included.
     pub shape: [u32; 3],
     /// Its values; for a counter its series; for an op its [`Cost`], if it was stated.
     pub args: Args,
+    /// Bins of a histogram. The parts of one have the same start.
+    pub bins: Bins,
 }
 
 impl Event {

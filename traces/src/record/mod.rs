@@ -23,7 +23,7 @@ mod thread;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 pub use complete::Complete;
-pub use event::{Args, Batch, Category, Cost, Event, Kind, Value};
+pub use event::{Args, BINS_PER_EVENT, Batch, Bins, Category, Cost, Event, Kind, Value};
 pub use guard::{OpGuard, SpanGuard, TextName, Work};
 pub use hook::{OpEdge, OpHook, disable_op_hook, set_op_hook};
 pub use names::{Label, Name};
@@ -109,6 +109,42 @@ pub fn instant(name: &str, category: Category, args: &[(&str, Value)]) {
             raw.set_arg(slot, Label::from(key).id(), value);
         }
         registry::push(|slot| *slot = raw);
+    }
+}
+
+/// Records a histogram of `bins` bins at the current time: pairs of a bin and its count, in the order of the bins. Empty bins are left
+/// out, and a bin above 65,534 counts as 65,535. [`BINS_PER_EVENT`] bins take a record.
+pub fn histogram(
+    name: &'static Name,
+    layer: impl LayerIndex,
+    bins: usize,
+    counts: impl IntoIterator<Item = (usize, usize)>,
+) {
+    if !is_on() {
+        return;
+    }
+    let (start, count) = (clock::now(), u32::try_from(bins).unwrap_or(u32::MAX));
+    let (name, layer) = (name.id(), layer.layer());
+    let mut part = [0; BINS_PER_EVENT];
+    let mut used = 0;
+    let push = |part: [u32; BINS_PER_EVENT]| {
+        registry::push(|slot| *slot = Raw::histogram(name, layer, count, part, start));
+    };
+    for (bin, mut left) in counts {
+        // A count of more than 16 bits takes several entries.
+        while left > 0 {
+            let entry = u16::try_from(left).unwrap_or(u16::MAX);
+            left -= usize::from(entry);
+            part[used] = Bins::pack(bin, entry);
+            used += 1;
+            if used == BINS_PER_EVENT {
+                push(part);
+                (part, used) = ([0; BINS_PER_EVENT], 0);
+            }
+        }
+    }
+    if used > 0 {
+        push(part);
     }
 }
 

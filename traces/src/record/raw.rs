@@ -1,6 +1,6 @@
 //! [`Raw`]: a record in a ring, 64 bytes, one cache line.
 
-use super::event::{Args, Category, Cost, Event, Kind, MAX_ARGS, Value};
+use super::event::{Args, BINS_PER_EVENT, Bins, Category, Cost, Event, Kind, MAX_ARGS, Value};
 use super::names::{self, NameId, Table};
 use crate::Nanos;
 
@@ -56,8 +56,9 @@ pub(super) fn shape_words<const RANK: usize>(shape: [usize; RANK]) -> [u32; MAX_
 /// A number of a cost that is not known.
 const UNKNOWN: u64 = u64::MAX;
 
-/// A recorded event. The `words` of an op are its layer and shape, and its `values` are its cost. Those of other kinds are the keys of `values`, each with the
-/// type of its value in the upper two bits; 0 is an unused slot.
+/// A recorded event. The `words` of an op are its layer and shape, and its `values` are its cost. The `words` of a histogram are its layer,
+/// the number of its bins and two packed bins, and each of its `values` is two more. The `words` of other kinds are the keys of `values`,
+/// each with the type of its value in the upper two bits; 0 is an unused slot.
 #[derive(Debug, Clone, Copy)]
 #[repr(C, align(64))]
 pub(super) struct Raw {
@@ -95,6 +96,23 @@ impl Raw {
         raw
     }
 
+    /// A histogram, or a part of one.
+    pub(super) fn histogram(name: NameId, layer: u32, count: u32, packed: [u32; BINS_PER_EVENT], start: Nanos) -> Self {
+        let mut raw = Self::new(Kind::Histogram, Category::Op, name, start);
+        let [a, b, c, d, e, f, g, h] = packed;
+        let pair = |low: u32, high: u32| u64::from(high) << 32 | u64::from(low);
+        raw.words = [layer, count, a, b];
+        raw.values = [pair(c, d), pair(e, f), pair(g, h)];
+        raw
+    }
+
+    /// The packed bins of a histogram.
+    #[allow(clippy::cast_possible_truncation, reason = "halves of a word")]
+    const fn packed_bins(&self) -> [u32; BINS_PER_EVENT] {
+        let ([_, _, a, b], [cd, ef, gh]) = (self.words, self.values);
+        [a, b, cd as u32, (cd >> 32) as u32, ef as u32, (ef >> 32) as u32, gh as u32, (gh >> 32) as u32]
+    }
+
     /// States the work of an op.
     #[inline]
     pub(super) fn set_cost(&mut self, cost: Cost) {
@@ -127,10 +145,10 @@ impl Raw {
         self.track = track;
     }
 
-    /// Does nothing for a slot after the last one, and for an op.
+    /// Does nothing for a slot after the last one, and for an op or a histogram.
     #[inline]
     pub(super) fn set_arg(&mut self, slot: usize, key: NameId, value: Value) {
-        if slot >= MAX_ARGS || matches!(self.kind, Kind::Op) {
+        if slot >= MAX_ARGS || matches!(self.kind, Kind::Op | Kind::Histogram) {
             return;
         }
         let (kind, bits) = match value {
@@ -149,7 +167,7 @@ impl Raw {
 
     /// Start, duration, and whether its kind has no duration.
     pub(super) fn order(&self) -> (u64, u64, bool) {
-        (self.start, self.duration, matches!(self.kind, Kind::Counter | Kind::Instant))
+        (self.start, self.duration, matches!(self.kind, Kind::Counter | Kind::Instant | Kind::Histogram))
     }
 
     /// The event of this record.
@@ -164,7 +182,15 @@ impl Raw {
             layer: None,
             shape: [0; MAX_ARGS],
             args: Args::default(),
+            bins: Bins::default(),
         };
+        if self.kind == Kind::Histogram {
+            let [layer, count, ..] = self.words;
+            event.layer = (layer != NO_LAYER).then_some(layer);
+            event.shape[0] = count;
+            event.bins = Bins::packed(self.packed_bins());
+            return event;
+        }
         if self.kind == Kind::Op {
             let [layer, shape @ ..] = self.words;
             event.layer = (layer != NO_LAYER).then_some(layer);

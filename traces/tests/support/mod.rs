@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use traces::Nanos;
 use traces::chrome::{Process, Writer};
-use traces::record::{Args, Batch, Category, Event, Kind, Thread};
+use traces::record::{Args, Batch, Bins, Category, Event, Kind, Thread};
 
 /// The process id of the traces in tests.
 pub const PID: u32 = 71;
@@ -20,7 +20,18 @@ pub fn process() -> Process {
 pub fn span(tid: u32, name: &'static str, category: Category, start: u64, duration: u64) -> Event {
     let kind = if category == Category::Op { Kind::Op } else { Kind::Span };
     let (start, duration) = (Nanos(start), Nanos(duration));
-    Event { kind, category, name, tid, start, duration, layer: None, shape: [0; 3], args: Args::default() }
+    Event {
+        kind,
+        category,
+        name,
+        tid,
+        start,
+        duration,
+        layer: None,
+        shape: [0; 3],
+        args: Args::default(),
+        bins: Bins::default(),
+    }
 }
 
 /// A batch of these events and their threads.

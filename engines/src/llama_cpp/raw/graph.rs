@@ -40,6 +40,8 @@ pub(super) struct Marks {
     caches_are_complete: bool,
     /// What the queries of the present graph see, by the data of the mask.
     attended: Vec<(*const c_void, Attended)>,
+    /// `[experts]`: the tokens that use each expert of a layer; a buffer.
+    tokens_of_experts: Vec<u32>,
 }
 
 /// The memory of a cache.
@@ -62,6 +64,7 @@ impl Marking {
             caches: HashMap::new(),
             caches_are_complete: false,
             attended: Vec::with_capacity(4),
+            tokens_of_experts: Vec::new(),
         };
         Self(NonNull::from(Box::leak(Box::new(marks))))
     }
@@ -154,6 +157,9 @@ impl Marks {
                 let node = Node { op: tensor.op, name: name(tensor), inputs: [input(0), input(1)], shape };
                 let (kind, layer) = ops::classify(&node, described, self.before)?;
                 self.before = Some((kind, layer));
+                if kind == OpKind::ExpertsDown && self.count_experts(tensor).is_some() {
+                    self.record_experts(layer);
+                }
                 Some(ops::mark(kind, layer, node.shape))
             }
             Graph::Opaque => {
@@ -163,6 +169,10 @@ impl Marks {
                 let node = self.view(tensor);
                 let mut buffer = [0; work::NAME_BYTES];
                 let work = work::of(&node, &mut buffer);
+                let is_product = node.op == sys::GGML_OP_MUL_MAT_ID && work.name == OpKind::ExpertsDown.name();
+                if is_product && node.experts.is_some() {
+                    self.record_experts(work.layer);
+                }
                 let name = TextName::of(work.name);
                 // The time before it ends here.
                 self.open = None;
@@ -193,9 +203,30 @@ impl Marks {
             params: tensor.op_params,
             result: operand(tensor),
             sources,
-            experts: (tensor.op == sys::GGML_OP_MUL_MAT_ID).then(|| experts(reference(tensor.src[2])?)).flatten(),
+            experts: self.count_experts(tensor),
             attended: (tensor.op == sys::GGML_OP_FLASH_ATTN_EXT).then(|| self.attended(tensor)).flatten(),
         }
+    }
+
+    /// Counts the tokens that use each expert in a product with experts, or in the addition of their biases; returns the number of
+    /// different experts. `None` for other nodes, and where the ids cannot be read.
+    fn count_experts(&mut self, tensor: &sys::ggml_tensor) -> Option<u64> {
+        // Weights [inputs, outputs, experts], biases [outputs, experts].
+        let count = match tensor.op {
+            sys::GGML_OP_MUL_MAT_ID => size(reference(tensor.src[0])?, 2),
+            sys::GGML_OP_ADD_ID => size(reference(tensor.src[1])?, 1),
+            _ => return None,
+        };
+        self.tokens_of_experts.clear();
+        self.tokens_of_experts.resize(usize::try_from(count).ok()?, 0);
+        count_ids(reference(tensor.src[2])?, &mut self.tokens_of_experts)?;
+        Some(self.tokens_of_experts.iter().filter(|tokens| **tokens > 0).count() as u64)
+    }
+
+    /// Records what was counted.
+    fn record_experts(&self, layer: u32) {
+        let tokens = self.tokens_of_experts.iter().map(|tokens| *tokens as usize).enumerate();
+        engine_api::record_experts(layer, self.tokens_of_experts.len(), tokens);
     }
 
     /// What the queries of fused attention see; the mask is the same in many layers.
@@ -300,29 +331,23 @@ fn host_data(tensor: &sys::ggml_tensor) -> Option<*const u8> {
     is_host.then_some(tensor.data.cast_const().cast())
 }
 
-/// The number of different experts in a matrix of expert ids `[used, tokens]`.
-fn experts(ids: &sys::ggml_tensor) -> Option<u64> {
+/// Adds the tokens of each expert in a matrix of expert ids `[used, tokens]`; `None` where they cannot be read, or name an expert that does
+/// not exist.
+fn count_ids(ids: &sys::ggml_tensor, tokens_of_experts: &mut [u32]) -> Option<()> {
     if ids.type_ != sys::GGML_TYPE_I32 {
         return None;
     }
     let data = host_data(ids)?;
-    let mut seen = [0_u64; 16];
-    let mut others = Vec::new();
     for token in 0..usize::try_from(size(ids, 1)).ok()? {
         for used in 0..usize::try_from(size(ids, 0)).ok()? {
             // SAFETY: the element is inside of the tensor, whose strides are `nb`.
             let place = unsafe { data.add(token * ids.nb[1] + used * ids.nb[0]) };
             // SAFETY: its data is computed, and 4 bytes there are an id.
             let id = unsafe { place.cast::<i32>().read_unaligned() };
-            let id = usize::try_from(id).ok()?;
-            match seen.get_mut(id / 64) {
-                Some(word) => *word |= 1 << (id % 64),
-                None if !others.contains(&id) => others.push(id),
-                None => {}
-            }
+            *tokens_of_experts.get_mut(usize::try_from(id).ok()?)? += 1;
         }
     }
-    Some(seen.iter().map(|word| u64::from(word.count_ones())).sum::<u64>() + others.len() as u64)
+    Some(())
 }
 
 /// What the first `queries` rows of a mask `[positions, queries]` leave visible.

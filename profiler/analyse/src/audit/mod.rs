@@ -8,6 +8,7 @@ mod rules;
 use std::path::Path;
 
 use crate::attribution::CaseCeilings;
+use crate::experts::pass_work;
 use record::{AuditFinding, Case, Reason, RunFile, Sample, ServerSample};
 
 use rules::{Check, RULES, Violation};
@@ -19,6 +20,8 @@ struct AuditedRequest<'a> {
     server: &'a ServerSample,
     /// Size of the model file on this disk, where there is one and the server runs on this machine.
     file_bytes: Option<u64>,
+    /// Bytes of weights that a token reads of a file with experts, where the file is described.
+    used_bytes: Option<f64>,
     ceilings: Option<&'a CaseCeilings>,
     /// The path of that file.
     file: Option<&'a Path>,
@@ -43,6 +46,7 @@ fn of_case(file: &RunFile, case: &Case, ceilings: Option<&CaseCeilings>) -> Vec<
                 sample,
                 server: sample.server.as_ref()?,
                 file_bytes: model.and_then(|model| model.file_bytes.value()).filter(|_| is_here),
+                used_bytes: model.and_then(|model| pass_work(model, 1)).map(|work| work.weight_bytes),
                 ceilings,
                 file: model.map(|model| Path::new(&model.path)).filter(|path| !path.as_os_str().is_empty()),
                 own_prompt_tokens: planned.map(|prompt| prompt.prompt_tokens).filter(|&tokens| tokens > 0),

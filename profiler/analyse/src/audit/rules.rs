@@ -130,17 +130,20 @@ fn pieces_are_tokens(request: &AuditedRequest<'_>) -> Option<Check> {
 }
 
 /// `file bytes x decode rate <= read bandwidth` of the memory, or of the smallest cache that holds the file: each token reads every
-/// weight once.
+/// weight once, of experts those that it uses.
 fn below_memory_bandwidth(request: &AuditedRequest<'_>) -> Option<Check> {
-    let (bytes, ceilings) = (request.file_bytes? as f64, request.ceilings?);
+    let (file, ceilings) = (request.file_bytes? as f64, request.ceilings?);
+    let bytes = request.used_bytes.map_or(file, |used| used.min(file));
     let rate = [&request.sample.decode_tps, &request.server.decode_tps].into_iter().filter_map(Recorded::value);
     let rate = rate.reduce(f64::max)?;
-    let most = ceilings.holding(bytes).map(|cache| cache.read.0).or_else(|| ceilings.memory.map(|(rate, _)| rate.0))?;
+    // A cache holds all weights, or none of them from one token to the next.
+    let most = ceilings.holding(file).map(|cache| cache.read.0).or_else(|| ceilings.memory.map(|(rate, _)| rate.0))?;
     let needed = bytes * rate;
     Some(Check::violated_if(needed > most * BANDWIDTH, needed / most, || {
+        let part = if request.used_bytes.is_some() { "that each read their experts of" } else { "with" };
         format!(
-            "{rate:.1} tokens/s with a file of {:.1} MB need {:.1} GB/s, but {} threads read at most {:.1} GB/s on this machine: the server uses other weights, more threads, another device, or speculative decoding",
-            bytes / 1e6,
+            "{rate:.1} tokens/s {part} a file of {:.1} MB need {:.1} GB/s, but {} threads read at most {:.1} GB/s on this machine: the server uses other weights, more threads, another device, or speculative decoding",
+            file / 1e6,
             needed / 1e9,
             request.case.threads,
             most / 1e9

@@ -117,6 +117,31 @@ fn each_rule_has_a_request_that_violates_it() {
     assert_eq!((found[0].requests, found[0].of), (1, 2), "warm-up requests do not count");
 }
 
+/// Of 17 GB a token reads 1.8 GB.
+#[test]
+fn a_model_with_experts_is_faster_than_its_file_allows() {
+    let file = |rate: f64| {
+        let mut file = run(|case| {
+            case.samples[2].decode_tps = rate.into();
+            case.samples[2].server.as_mut().unwrap().decode_tps = rate.into();
+        });
+        let spec = models::registry::find("qwen-3-30b-a3b").unwrap().spec();
+        let model = &mut file.plan.models[0];
+        model.types = models::cost::WeightTypes::uniform(&spec, models::DType::Q4_0).into();
+        (model.spec, model.file_bytes) = (spec.into(), 17_200_000_000.into());
+        file.cases[0].samples[0] = file.cases[0].samples[2].clone();
+        file
+    };
+    assert!(audited(&file(5.0)).iter().all(|found| found.rule != "below_memory_bandwidth"));
+    let found = audited(&file(9.0));
+    let found = found.iter().find(|found| found.rule == "below_memory_bandwidth").unwrap();
+    assert!(
+        found.text.starts_with("9.0 tokens/s that each read their experts of a file of 17200.0 MB"),
+        "{}",
+        found.text
+    );
+}
+
 #[test]
 fn a_rate_above_the_memory_bandwidth_is_impossible() {
     let found = findings(|case| {

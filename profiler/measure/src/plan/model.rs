@@ -6,6 +6,7 @@ use models::cost::{OpTypes, WeightTypes};
 use models::{NotModelled, Outline, Spec};
 use record::Reason;
 use record::plan::{PlannedTemplate, Substitution, WeightSource};
+use traces::record::BINS_PER_EVENT;
 
 use super::prompt::{Filler, PreparedPrompt};
 
@@ -114,13 +115,19 @@ impl PreparedModel {
         const CHUNK: usize = 32;
         /// A mark takes 64 bytes: 16 MiB per thread.
         const MOST: usize = 1 << 18;
-        /// Marks per layer of a model that is not described: one for each node of the engine's graph.
+        /// Marks per layer of a model that is not described: one for each node of the engine's graph, and histograms of experts.
         const NODES: usize = 128;
         let per_pass = self.weights.as_ref().map_or(0, |Weights { shape, .. }| match &shape.modelled {
-            Ok(modelled) => 2 * (modelled.spec.layers.len() * 20 + 8),
+            Ok(modelled) => 2 * (modelled.spec.layers.len() * 20 + 8) + histograms(&modelled.spec, CHUNK),
             Err(_) => (shape.outline.layers.unwrap_or(1) + 1) * NODES,
         });
         let longest = self.prompts.iter().map(|prompt| prompt.new_tokens + prompt.ids.len() / CHUNK + 1).max();
         (per_pass.saturating_mul(longest.unwrap_or(0)) / 8).saturating_mul(9).min(MOST)
     }
+}
+
+/// Marks for the experts that a pass of so many tokens uses, at most.
+fn histograms(spec: &Spec, tokens: usize) -> usize {
+    let experts = spec.layers.iter().filter_map(|layer| layer.feed_forward.experts());
+    experts.map(|experts| experts.distinct_bounds(tokens).1.div_ceil(BINS_PER_EVENT)).sum()
 }

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use engine_api::{DeviceMemory, Identity, LoadOptions, Request, ServerInfo};
 use record::{
-    AllocationRow, CounterTotals, LayerRow, MemoryNodeRow, OpCounters, OpRow, Pass, PhaseRow, Reason, Reasons, Sample,
-    ServerFile, TopLogprobs, WorkerRow,
+    AllocationRow, CounterTotals, ExpertPassRow, ExpertRow, LayerRow, MemoryNodeRow, OpCounters, OpRow, Pass, PhaseRow,
+    Reason, Reasons, Sample, ServerFile, TopLogprobs, WorkerRow,
 };
 use serde::{Deserialize, Serialize};
 use traces::Nanos;
@@ -314,6 +314,10 @@ pub struct TracedFigures {
     pub layers: Vec<LayerRow>,
     /// Threads of the engine, per phase.
     pub threads: Vec<WorkerRow>,
+    /// Which experts were used; none if the engine recorded none.
+    pub experts: Vec<ExpertRow>,
+    /// What the passes read that used them.
+    pub expert_passes: Vec<ExpertPassRow>,
     /// What was allocated.
     pub allocations: Result<Allocations, Reason>,
     /// Marks of ops that were lost.
@@ -446,6 +450,8 @@ mod tests {
                 ops: vec![OpRow::absent("no cost")],
                 layers: vec![LayerRow::absent("no cost")],
                 threads: vec![WorkerRow::default()],
+                experts: vec![ExpertRow::absent("no cost")],
+                expert_passes: vec![ExpertPassRow::absent("no cost")],
                 allocations: Ok(Allocations { rows: vec![AllocationRow::default()], held: -5 }),
                 dropped: 1,
                 timeline,

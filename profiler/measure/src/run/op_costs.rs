@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use engine_api::Phase;
 use models::cost::{self, ExpertBytes, OpCost, OpKind, WeightTypes};
 use models::{Bytes, CacheTypes, NotModelled};
-use record::{Case, OpRow, PhaseOrOther, Reason, Recorded};
+use record::{Case, ExpertRow, OpRow, PhaseOrOther, Reason, Recorded, RecordedList};
 
 use crate::plan::{ModelledShape, Shape};
 
@@ -56,6 +56,8 @@ impl TracedWork<'_> {
         let experts: Vec<_> = (spec.layers.iter().enumerate())
             .map(|(at, layer)| Some(cost::expert_bytes(spec.hidden, layer.feed_forward.experts()?, types, at)))
             .collect();
+        self.add_costs_of_experts(case, &experts);
+        let seen = case.experts.as_deref().unwrap_or_default();
         // Projections that the engine computed in one product.
         let ran: Vec<OpKind> = case.ops.iter().filter_map(|row| OpKind::from_name(&row.op)).collect();
         let of = |ops| Costs::of(cost::joined_ops(ops, |kind| ran.contains(&kind)), &experts);
@@ -82,7 +84,7 @@ impl TracedWork<'_> {
                 let named = || Reason::new(format!("{}: {reason}", row.op));
                 incomplete.entry(row.phase.clone()).or_insert_with(named);
             }
-            let found = found.map(|sum| (sum, seen_experts(row, sum)));
+            let found = found.map(|sum| (sum, seen_experts(row, sum, seen, &experts)));
             row.flops = found.clone().map(|(sum, _)| sum.flops).into();
             row.bytes = found.clone().map(|(sum, streamed)| streamed + sum.activations).into();
             row.streamed_bytes = found.map(|(_, streamed)| streamed).into();
@@ -100,7 +102,41 @@ impl TracedWork<'_> {
                 costs.by_layer.get(&row.layer).ok_or_else(|| Reason::new("the cost model does not contain the block"))
             });
             row.flops = sum.clone().map(|sum| sum.flops).into();
-            row.bytes = sum.map(|sum| sum.streamed + sum.activations).into();
+            let of_row = |of: &&ExpertRow| of.phase == row.phase && Some(of.layer) == row.layer;
+            let read = |of: &ExpertRow| Some(of.bytes.value()? * of.passes as f64);
+            // Those of the cost model are an estimate for passes of several tokens.
+            let experts = seen.iter().filter(of_row).map(read).sum::<Option<f64>>().filter(|bytes| *bytes > 0.0);
+            let streamed = |sum: &CostSum| sum.streamed + experts.map_or(0.0, |seen| seen - sum.expert_streamed);
+            row.bytes = sum.map(|sum| streamed(sum) + sum.activations).into();
+        }
+    }
+
+    /// Adds the bytes of experts, and of all weights and caches of a pass, to the rows of experts.
+    fn add_costs_of_experts(&self, case: &mut Case, experts: &[Option<ExpertBytes>]) {
+        if experts.iter().all(Option::is_none) {
+            return;
+        }
+        let without = || RecordedList::absent("the engine does not state which experts it used");
+        let rows = case.experts.get_or_insert_with(without);
+        for row in &mut *rows {
+            let of_one = experts.get(row.layer).copied().flatten();
+            let without = "the cost model has no experts in this layer";
+            row.bytes = Recorded::of(of_one.map(|of_one| row.distinct * of_one.total().as_f64()), without);
+        }
+        let (prefill, decode) = (others_per_pass(self.prefill()), others_per_pass(self.decode()));
+        for pass in &mut case.expert_passes {
+            let of_pass = |row: &&ExpertRow| row.phase == pass.phase && row.pass_tokens == pass.pass_tokens;
+            // Some layers run less often: in the last one some engines compute the last token only.
+            let per_pass = |row: &ExpertRow| Some(row.bytes.value()? * row.passes as f64 / pass.passes as f64);
+            let bytes = rows.iter().filter(of_pass).map(per_pass).sum::<Option<f64>>();
+            pass.expert_bytes = Recorded::of(bytes, "the cost model has no experts in some of its layers");
+            let others = match &pass.phase {
+                PhaseOrOther::Phase(Phase::Prefill) => prefill.get(&pass.pass_tokens),
+                PhaseOrOther::Phase(Phase::Decode) => decode.get(&pass.pass_tokens),
+                _ => None,
+            };
+            let streamed = bytes.zip(others).map(|(experts, others)| experts + others);
+            pass.streamed_bytes = Recorded::of(streamed, "the cost model has no pass of so many tokens in this phase");
         }
     }
 
@@ -118,13 +154,42 @@ impl TracedWork<'_> {
     }
 }
 
+/// Bytes of weights and cache that a pass streams besides those of experts, by the tokens of the pass; the mean of passes with the same
+/// number of tokens.
+fn others_per_pass(ops: Vec<OpCost>) -> BTreeMap<usize, f64> {
+    let mut sums: BTreeMap<usize, (f64, f64)> = BTreeMap::new();
+    let mut tokens = 0;
+    for op in ops {
+        if op.kind == OpKind::Embed {
+            tokens = op.shape[0];
+            sums.entry(tokens).or_default().1 += 1.0;
+        }
+        if !matches!(op.kind, OpKind::ExpertsGateUp | OpKind::ExpertsDown) {
+            sums.entry(tokens).or_default().0 += (op.weight_bytes + op.kv_bytes).as_f64();
+        }
+    }
+    sums.into_iter().map(|(tokens, (bytes, passes))| (tokens, bytes / passes)).collect()
+}
+
 /// The bytes that an op streamed: those of the cost model, except for the experts of a pass of several tokens, which the model can only
-/// estimate. Where the engine stated which bytes it read, those count, and the mean number of distinct experts of a call follows; else a
-/// note says that the bytes are an estimate.
-fn seen_experts(row: &mut OpRow, sum: &CostSum) -> f64 {
+/// estimate. Where the engine recorded which experts it used, or stated which bytes it read, those count, and the mean number of distinct
+/// experts of a call follows; else a note says that the bytes are an estimate.
+fn seen_experts(row: &mut OpRow, sum: &CostSum, seen: &[ExpertRow], experts: &[Option<ExpertBytes>]) -> f64 {
     const STREAMED: &str = "streamed_bytes";
     if sum.expert_bytes <= 0.0 {
         return sum.streamed;
+    }
+    let kind = OpKind::from_name(&row.op);
+    let of_row = |of: &ExpertRow| {
+        let of_one = experts.get(of.layer).copied().flatten()?.of_op(kind?)?;
+        Some((of.distinct * of.passes as f64, of_one.as_f64()))
+    };
+    let used = seen.iter().filter(|of| of.phase == row.phase);
+    let used: Vec<(f64, f64)> = used.filter_map(of_row).collect();
+    let calls: usize = seen.iter().filter(|of| of.phase == row.phase).map(|of| of.passes).sum();
+    if calls == row.count {
+        row.distinct_experts = Some(used.iter().map(|(distinct, _)| distinct).sum::<f64>() / calls as f64);
+        return used.iter().map(|(distinct, of_one)| distinct * of_one).sum();
     }
     // A row that was completed before has the bytes of the model, and the note.
     match row.streamed_bytes.value().filter(|_| !row.notes.contains_key(STREAMED)) {
@@ -176,11 +241,14 @@ struct CostSum {
     weights: f64,
     /// Of the ops that read experts: bytes of one expert, summed over the calls.
     expert_bytes: f64,
+    /// Bytes of experts, which are an estimate for passes of several tokens.
+    expert_streamed: f64,
 }
 
 impl CostSum {
     fn add(&mut self, op: &OpCost, expert_bytes: f64) {
         self.expert_bytes += expert_bytes;
+        self.expert_streamed += if expert_bytes > 0.0 { op.weight_bytes.as_f64() } else { 0.0 };
         self.calls += 1;
         self.flops += op.flops.as_f64();
         self.streamed += op.streamed_bytes().as_f64();
@@ -216,7 +284,7 @@ mod tests {
     use models::DType;
 
     use super::*;
-    use record::LayerRow;
+    use record::{ExpertPassRow, LayerRow};
 
     fn shape() -> ModelledShape {
         let spec = registry::find("smollm2-135m").unwrap().spec();
@@ -324,6 +392,79 @@ mod tests {
         let expected = one.down.as_f64() * layers as f64 * 128.0 * (1.0 - (1.0 - 8.0 / 128.0f64).powi(10));
         assert!((estimated.streamed_bytes.value().unwrap() / expected - 1.0).abs() < 1e-6);
         assert!(prefill.bytes.value() > prefill.streamed_bytes.value());
+    }
+
+    /// Of a batch, the recorded experts decide, layer by layer; a pass reads them beside the other weights and the cache.
+    #[test]
+    fn recorded_experts_have_the_bytes_of_their_layer() {
+        let spec = registry::find("qwen-3-30b-a3b").unwrap().spec();
+        // The experts of the first layer have another type.
+        let types = WeightTypes::by_name(&spec, |name| match name {
+            "blk.0.ffn_down_exps.weight" => DType::Q8_0,
+            _ => DType::Q4_0,
+        });
+        let layers = spec.layers.len();
+        let experts = spec.layers[0].feed_forward.experts().unwrap();
+        let of_one = |layer| cost::expert_bytes(spec.hidden, experts, &types, layer);
+        let (first, other) = (of_one(0), of_one(1));
+        assert!(first.down > other.down && first.gate_up == other.gate_up);
+        let distinct = |layer: usize| 20.0 + layer as f64;
+        let row_of = |layer| ExpertRow {
+            phase: Phase::Prefill.into(),
+            pass_tokens: 10,
+            layer,
+            passes: 1,
+            distinct: distinct(layer),
+            ..ExpertRow::absent("not stated")
+        };
+        let pass = ExpertPassRow {
+            phase: Phase::Prefill.into(),
+            pass_tokens: 10,
+            passes: 1,
+            ..ExpertPassRow::absent("not stated")
+        };
+        let layer_row = LayerRow { phase: Phase::Prefill.into(), layer: Some(0), ..LayerRow::absent("no cost") };
+        let mut case = Case {
+            ops: [row("prefill", "experts_gate_up", layers), row("prefill", "experts_down", layers)].into(),
+            layers: [layer_row].into(),
+            experts: Some(RecordedList::new((0..layers).map(row_of).collect(), "unused")),
+            expert_passes: vec![pass],
+            ..Case::default()
+        };
+        let shape = ModelledShape { spec: spec.clone(), types: types.clone() };
+        let work = TracedWork {
+            shape: &shape,
+            kv: DType::F16.into(),
+            batch: 512,
+            prunes: false,
+            depth: 0,
+            prompt_tokens: 10,
+            output_tokens: 5,
+        };
+        work.add_costs(&mut case);
+        work.add_costs(&mut case);
+        let all: f64 = (0..layers).map(distinct).sum();
+        let (gate_up, down) =
+            (all * other.gate_up.as_f64(), all * other.down.as_f64() + 20.0 * (first.down - other.down).as_f64());
+        let close = |found: Option<f64>, expected: f64| (found.unwrap() / expected - 1.0).abs() < 1e-6;
+        assert!(close(case.ops[0].streamed_bytes.value(), gate_up) && close(case.ops[1].streamed_bytes.value(), down));
+        assert!(close(case.ops[0].distinct_experts, all / layers as f64));
+        let rows = case.experts.as_deref().unwrap();
+        assert!(close(rows[0].bytes.value(), 20.0 * first.total().as_f64()));
+        assert!(close(rows[1].bytes.value(), 21.0 * other.total().as_f64()));
+        let others = cost::prefill_ops(&spec, &types, DType::F16, 10, 0);
+        let others = others.iter().filter(|op| !matches!(op.kind, OpKind::ExpertsGateUp | OpKind::ExpertsDown));
+        let others: f64 = others.map(|op| (op.weight_bytes + op.kv_bytes).as_f64()).sum();
+        assert!(close(case.expert_passes[0].expert_bytes.value(), gate_up + down));
+        assert!(close(case.expert_passes[0].streamed_bytes.value(), others + gate_up + down));
+        // The estimate for an even choice is larger than 20 experts.
+        let estimated = experts.expected_distinct(10);
+        let mut without = case.clone();
+        without.experts = None;
+        work.add_costs(&mut without);
+        assert!(without.experts.unwrap().reason().unwrap().as_str().contains("does not state which experts"));
+        let difference = without.layers[0].bytes.value().unwrap() - case.layers[0].bytes.value().unwrap();
+        assert!(close(Some(difference), (estimated - 20.0) * first.total().as_f64()), "{difference}");
     }
 
     #[test]

@@ -165,6 +165,9 @@ impl<'a> CaseState<'a> {
         self.case.ops_round = Some(kept.sample.round);
         self.case.layers = RecordedList::new(figures.layers.clone(), NO_OPS);
         self.case.workers = RecordedList::new(figures.threads.clone(), NO_THREADS);
+        // Whether a model without rows has experts is not known here.
+        self.case.experts = (!figures.experts.is_empty()).then(|| RecordedList::new(figures.experts.clone(), NO_OPS));
+        self.case.expert_passes.clone_from(&figures.expert_passes);
         match &figures.allocations {
             Ok(allocations) => {
                 self.case.allocations = RecordedList::new(allocations.rows.clone(), "the traced request has no phases");

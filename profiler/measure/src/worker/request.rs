@@ -15,8 +15,8 @@ use super::memory_timeline;
 use super::open_engine::OpenEngine;
 use super::open_session::OpenSession;
 use super::passes::{
-    self, EventRates, OpSums, PhaseCounts, PhaseSpan, Stopwatch, ThreadWork, Timing, run_counted, run_stepped,
-    run_traced,
+    self, EventRates, ExpertSums, OpSums, PhaseCounts, PhaseSpan, Stopwatch, ThreadWork, Timing, run_counted,
+    run_stepped, run_traced,
 };
 use super::preprocessing;
 use super::readings::Before;
@@ -102,6 +102,7 @@ enum PassOutput {
 #[derive(Default)]
 struct Marks {
     ops: OpSums,
+    experts: ExpertSums,
     threads: ThreadWork,
     dropped: u64,
     /// The last batch, which is not written yet.
@@ -112,6 +113,7 @@ struct Marks {
 impl Marks {
     fn add(&mut self, batch: &Batch, phases: &[PhaseSpan]) {
         self.ops.add(&batch.events, phases);
+        self.experts.add(&batch.events, phases);
         self.threads.add(batch, phases);
         self.dropped += batch.dropped;
     }
@@ -237,6 +239,8 @@ fn run(
                 ops: attributed.ops,
                 layers: attributed.layers,
                 threads: marks.threads.rows(),
+                experts: marks.experts.layers(),
+                expert_passes: marks.experts.passes(),
                 allocations,
                 dropped: marks.dropped,
                 timeline: timeline(),

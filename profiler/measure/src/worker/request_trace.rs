@@ -9,7 +9,7 @@ use ::record::Pass;
 use meter::MemoryPoint;
 use traces::Nanos;
 use traces::chrome::{Process, WriteError, Writer};
-use traces::record::{Args, Batch, Category, Event, Kind, Thread, Value};
+use traces::record::{Args, Batch, Bins, Category, Event, Kind, Thread, Value};
 
 use super::passes::{EventRates, PhaseSpan, REQUEST_THREAD, Timing};
 use crate::protocol::{RequestSpec, TracePart, TraceTargets};
@@ -173,6 +173,7 @@ fn span(category: Category, name: &'static str, tid: u32, start: Nanos, end: Nan
         layer: None,
         shape: [0; 3],
         args,
+        bins: Bins::default(),
     }
 }
 

@@ -6,6 +6,7 @@ mod comparison;
 mod conditions;
 mod counters;
 mod energy;
+mod experts;
 mod headline;
 mod machine;
 mod memory;
@@ -47,6 +48,7 @@ pub fn content(file: &RunFile) -> Content {
         headline::section(&view).sortable(),
         precision::section(&view),
         verdicts::section(&view),
+        experts::short(&view),
         server::short(&view),
         checks::warnings(&view),
         setup::section(&view),
@@ -59,6 +61,7 @@ pub fn content(file: &RunFile) -> Content {
         memory,
         memory::load(&view),
         ops::section(&view).sortable(),
+        experts::section(&view).sortable().collapsed(),
         comparison::section(&view),
         server::section(&view),
         server_overhead::section(&view),

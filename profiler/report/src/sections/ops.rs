@@ -36,9 +36,6 @@ pub(super) fn section(view: &RunView<'_>) -> Section {
             if let Some(sentence) = layers(&cases, phase) {
                 section.add_sentence(sentence);
             }
-            if let Some(sentence) = experts(view, summary, &cases, phase) {
-                section.add_sentence(sentence);
-            }
         }
         section.add_table(threads(view, summary, &cases));
         for reason in reasons(&cases) {
@@ -219,37 +216,6 @@ fn layers(cases: &[&Case], phase: Phase) -> Option<String> {
     ))
 }
 
-/// What a pass of a phase reads of a model with experts, of which it uses a part.
-fn experts(view: &RunView<'_>, summary: &Summary, cases: &[&Case], phase: Phase) -> Option<String> {
-    let model = view.file.plan.models.iter().find(|model| model.name == summary.model)?;
-    let count = model.spec.as_ref()?.layers.iter().find_map(|layer| layer.feed_forward.experts())?.count;
-    let weight_bytes = model.parameters.value()? as f64 * model.bits_per_weight.value()? / 8.0;
-    let rows: Vec<&OpRow> = cases.iter().flat_map(|case| &case.ops).filter(|row| row.phase == phase).collect();
-    experts_sentence(&rows, phase, count, weight_bytes)
-}
-
-/// The sentence about `rows`, all operations of a phase, for a model with `count` experts in a layer and weights of `weight_bytes`.
-/// `None` where the engine did not state which experts it used.
-fn experts_sentence(rows: &[&OpRow], phase: Phase, count: usize, weight_bytes: f64) -> Option<String> {
-    let of = |op: &str| rows.iter().filter(|row| row.op == op).collect::<Vec<_>>();
-    let products = of("experts_gate_up");
-    let calls: usize = products.iter().map(|row| row.count).sum();
-    let distinct: f64 =
-        products.iter().map(|row| Some(row.distinct_experts? * row.count as f64)).sum::<Option<f64>>()?;
-    let passes: usize = of("embed").iter().map(|row| row.count).sum();
-    let streamed: f64 = rows.iter().map(|row| row.streamed_bytes.value()).sum::<Option<f64>>()?;
-    if calls == 0 || passes == 0 {
-        return None;
-    }
-    let pass = if phase == Phase::Decode { "A decoded token" } else { "A pass over the prompt" };
-    Some(format!(
-        "{pass} reads {} GB of weights and cache; the weights are {} GB. It uses {} of {count} experts per layer (means).",
-        significant(streamed / passes as f64 / 1e9),
-        significant(weight_bytes / 1e9),
-        significant(distinct / calls as f64),
-    ))
-}
-
 /// Busy and idle time of the engine's threads.
 fn threads(view: &RunView<'_>, summary: &Summary, cases: &[&Case]) -> Table {
     let caption = format!(
@@ -301,28 +267,4 @@ fn rate(amount: Option<f64>, seconds: f64) -> String {
 
 fn part(part: f64, whole: f64) -> f64 {
     if whole > 0.0 { part / whole } else { 0.0 }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Three passes over two layers: 8 experts and twice 9 in the first layer, as many in the second.
-    #[test]
-    fn what_a_token_of_a_mixture_reads() {
-        let row = |op: &str, count: usize, streamed: f64, distinct_experts: Option<f64>| OpRow {
-            op: op.to_owned(),
-            count,
-            streamed_bytes: Recorded::Present(streamed),
-            distinct_experts,
-            ..OpRow::absent("no cost")
-        };
-        let products = row("experts_gate_up", 6, 3e9, Some(52.0 / 6.0));
-        let (embed, others) = (row("embed", 3, 0.0, None), row("attention", 6, 3e9, None));
-        let sentence = experts_sentence(&[&products, &embed, &others], Phase::Decode, 128, 17.2e9).unwrap();
-        insta::assert_snapshot!(sentence, @"A decoded token reads 2.000 GB of weights and cache; the weights are 17.20 GB. It uses 8.667 of 128 experts per layer (means).");
-        let unknown = row("experts_gate_up", 6, 3e9, None);
-        assert_eq!(experts_sentence(&[&unknown, &embed], Phase::Decode, 128, 17.2e9), None);
-        assert_eq!(experts_sentence(&[&embed], Phase::Decode, 128, 17.2e9), None, "not a mixture");
-    }
 }

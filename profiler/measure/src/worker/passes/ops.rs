@@ -147,7 +147,7 @@ pub(super) fn phase_at(spans: &[PhaseSpan], at: Nanos) -> Option<engine_api::Pha
 #[cfg(test)]
 mod tests {
     use engine_api::Phase;
-    use traces::record::{Args, Category};
+    use traces::record::{Args, Bins, Category};
 
     use super::*;
 
@@ -162,6 +162,7 @@ mod tests {
             layer: Some(0),
             shape: [1, 2, 3],
             args: Args::default(),
+            bins: Bins::default(),
         }
     }
 

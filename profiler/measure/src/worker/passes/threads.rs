@@ -90,7 +90,7 @@ fn make_unique(threads: &mut [(u32, String)]) {
 
 #[cfg(test)]
 mod tests {
-    use traces::record::{Args, Event, Thread};
+    use traces::record::{Args, Bins, Event, Thread};
 
     use super::*;
 
@@ -105,6 +105,7 @@ mod tests {
             layer: None,
             shape: [0; 3],
             args: Args::default(),
+            bins: Bins::default(),
         }
     }
 
