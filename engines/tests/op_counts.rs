@@ -61,7 +61,7 @@ fn compare_counts(checkpoint: &Checkpoint, tokens: u32, batch: usize) {
         for (name, expected) in counts(ops.iter().map(|op| op.kind.name())) {
             let kind = OpKind::from_name(name).expect("the cost model names its kinds");
             // Each product with the experts of a part may be marked on its own.
-            let has_parts = matches!(kind, OpKind::ExpertsGateUp | OpKind::SharedExpert);
+            let has_parts = kind.products() > 1;
             let has_weights = types.read_by(kind, Some(0)).is_some();
             let found = found.get(name).copied().unwrap_or(0);
             // An op without weights may be marked in several equal parts.

@@ -142,6 +142,16 @@ impl OpKind {
         })
     }
 
+    /// The products that it consists of, where these may be marked one by one: gate and up of experts; gate, up and down of a shared expert.
+    #[must_use]
+    pub const fn products(self) -> usize {
+        match self {
+            Self::ExpertsGateUp => 2,
+            Self::SharedExpert => 3,
+            _ => 1,
+        }
+    }
+
     /// Whether it multiplies activations with a weight matrix.
     #[must_use]
     pub const fn is_matmul(self) -> bool {

@@ -73,7 +73,7 @@ impl TracedWork<'_> {
         for row in &mut case.ops {
             let found: Result<&CostSum, Reason> = of_phase(&row.phase).and_then(|costs| match costs.by_op.get(row.op.as_str()) {
                 None => Err(format!("the cost model does not contain the operation {}", row.op).into()),
-                Some(sum) if sum.calls == row.count || sum.may_be_split(row.count) => Ok(sum),
+                Some(sum) if is_marked(row, sum.calls) || sum.may_be_split(row.count) => Ok(sum),
                 Some(sum) => Err(format!(
                     "the trace has {} calls, the cost model expects {}: marks were lost, or the engine uses other batches",
                     row.count, sum.calls
@@ -154,6 +154,12 @@ impl TracedWork<'_> {
     }
 }
 
+/// Whether an op was marked in each of so many calls, as a whole or each of its products.
+fn is_marked(row: &OpRow, calls: usize) -> bool {
+    let products = OpKind::from_name(&row.op).map_or(1, OpKind::products);
+    [calls, calls * products].contains(&row.count)
+}
+
 /// Bytes of weights and cache that a pass streams besides those of experts, by the tokens of the pass; the mean of passes with the same
 /// number of tokens.
 fn others_per_pass(ops: Vec<OpCost>) -> BTreeMap<usize, f64> {
@@ -187,7 +193,7 @@ fn seen_experts(row: &mut OpRow, sum: &CostSum, seen: &[ExpertRow], experts: &[O
     let used = seen.iter().filter(|of| of.phase == row.phase);
     let used: Vec<(f64, f64)> = used.filter_map(of_row).collect();
     let calls: usize = seen.iter().filter(|of| of.phase == row.phase).map(|of| of.passes).sum();
-    if calls == row.count {
+    if is_marked(row, calls) {
         row.distinct_experts = Some(used.iter().map(|(distinct, _)| distinct).sum::<f64>() / calls as f64);
         return used.iter().map(|(distinct, of_one)| distinct * of_one).sum();
     }
@@ -443,6 +449,14 @@ mod tests {
         };
         work.add_costs(&mut case);
         work.add_costs(&mut case);
+        // llama.cpp's products of gate and up are marked one by one.
+        let mut in_products = case.clone();
+        in_products.ops[0].count = 2 * layers;
+        work.add_costs(&mut in_products);
+        assert_eq!(in_products.ops[0].streamed_bytes, case.ops[0].streamed_bytes);
+        in_products.ops[0].count = 3 * layers;
+        work.add_costs(&mut in_products);
+        assert!(in_products.ops[0].streamed_bytes.reason().unwrap().as_str().contains("marks were lost"));
         let all: f64 = (0..layers).map(distinct).sum();
         let (gate_up, down) =
             (all * other.gate_up.as_f64(), all * other.down.as_f64() + 20.0 * (first.down - other.down).as_f64());
