@@ -284,3 +284,32 @@ fn compared(found: &CheckedFigure) -> Vec<String> {
         unit.to_owned(),
     ]
 }
+
+#[cfg(test)]
+mod tests {
+    use ::engines::KvType;
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        predict: Arguments,
+    }
+
+    #[test]
+    fn the_types_of_the_cache_are_those_of_the_engine() {
+        let types = |line: &str| {
+            let words = ["predict", "-m", "smollm2-135m"].into_iter().chain(line.split_whitespace());
+            Line::try_parse_from(words).unwrap().predict.kv.types()
+        };
+        assert_eq!(types(""), KvTypes::default());
+        assert_eq!(types("--kv-type q8_0"), KvType::Q8_0.into());
+        assert_eq!(types("--kv-type-k q8_0"), KvTypes { keys: KvType::Q8_0, values: KvType::F16 });
+        assert!(check_kv_types("candle", KvType::Q8_0.into()).is_ok());
+        let error = check_kv_types("candle", KvType::Q4_0.into()).unwrap_err();
+        assert_eq!(error.to_string(), "engine candle does not support a KV cache of type q4_0");
+        assert!(check_kv_types("no-such-engine", KvTypes::default()).is_err());
+    }
+}
