@@ -5,7 +5,10 @@
 use std::path::Path;
 
 use models::chat::SpecialToken;
-use models::{Activation, Arch, Checkpoint, DType, Format, NormPlacement, RopeLayout, RopeScaling, Spec, Temperature};
+use models::{
+    Activation, Arch, Checkpoint, DType, Format, Layer, Mixer, NormPlacement, RopeLayout, RopeScaling,
+    ShortConvolution, Spec, Temperature,
+};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -423,6 +426,45 @@ fn gemma3_has_windows_norms_and_two_rotary_bases() {
     assert_eq!(layer.feed_forward.gated().activation, Activation::GeluTanh);
     assert_eq!((layer.mixer.attention().unwrap().qk_norm, layer.mixer.attention().unwrap().scale), (true, Some(0.25)));
     assert_eq!((old.norm_offset, old.embedding_scale), (1.0, Some(8f32.sqrt())));
+}
+
+/// The width is two thirds of the stated one times a factor, rounded up to a multiple, unless the file says that it is the width.
+#[test]
+fn lfm2_has_convolutions_and_a_computed_width() {
+    let of = |fields: Value| {
+        changed(|config| {
+            config["model_type"] = json!("lfm2");
+            config["architectures"] = json!(["Lfm2ForCausalLM"]);
+            config["num_hidden_layers"] = json!(3);
+            config.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        })
+    };
+    let spec = |fields: Value| Folder::spec(&of(fields));
+    let convolutions = |spec: &Spec| {
+        let is_convolution = |layer: &Layer| matches!(layer.mixer, Mixer::ShortConvolution(_));
+        spec.layers.iter().map(is_convolution).collect::<Vec<_>>()
+    };
+    let width = |spec: &Spec| spec.layers[2].feed_forward.gated().width;
+    let by_type = json!({"layer_types": ["conv", "full_attention", "conv"], "conv_L_cache": 5, "block_multiple_of": 8});
+    let by_type = spec(by_type);
+    assert_eq!(convolutions(&by_type), [true, false, true]);
+    assert_eq!(by_type.layers[0].mixer, Mixer::ShortConvolution(ShortConvolution { channels: 8, kernel: 5 }));
+    assert!(by_type.attentions().all(|attention| attention.qk_norm));
+    // 16 x 2 / 3 = 10, rounded up to 16; with a factor of 2 it is 20 and 24.
+    assert_eq!(width(&by_type), 16);
+    let older = spec(json!({
+        "full_attn_idxs": [2], "block_ff_dim": 16, "intermediate_size": null, "block_ffn_dim_multiplier": 2.0,
+        "block_multiple_of": 8, "rms_norm_eps": null, "norm_eps": 1e-4, "tie_embedding": true,
+    }));
+    assert_eq!((convolutions(&older), width(&older), older.tied_embeddings), (vec![true, true, false], 24, true));
+    assert!((older.norm_eps - 1e-4).abs() < 1e-9);
+    assert_eq!(width(&spec(json!({"block_auto_adjust_ff_dim": false}))), 16);
+    assert_eq!(convolutions(&spec(json!({}))), [false; 3]);
+    let refused = |fields: Value| Folder::whole(&of(fields)).error_text();
+    assert!(refused(json!({"conv_bias": true})).contains("conv_bias"));
+    assert!(refused(json!({"layer_types": ["conv", "conv", "mamba"]})).contains("expected conv and full_attention"));
+    assert!(refused(json!({"layer_types": ["conv"]})).contains("one for each of 3 layers"));
+    assert!(refused(json!({"layer_types": ["conv", "conv", "conv"], "conv_L_cache": 1})).contains("expected 2 to 64"));
 }
 
 #[test]

@@ -8,7 +8,7 @@ use models::Quiet;
 use models::synth::{self, Quant, Recipe};
 use models::{
     Activation, Arch, Attention, Bytes, Checkpoint, DType, Experts, FeedForward, Gated, Gating, Layer, Mixer,
-    NormPlacement, Rope, RopeLayout, RopeScaling, Scores, Spec, Temperature,
+    NormPlacement, Rope, RopeLayout, RopeScaling, Scores, ShortConvolution, Spec, Temperature,
 };
 
 fn spec(arch: &Arch) -> Spec {
@@ -172,7 +172,14 @@ fn shapes_of_every_architecture_are_read_back() {
             Some(Rope { dim: 32, ..rope(1e4, RopeLayout::Halves, Some(scaling)) });
         layer.mixer.attention_mut().unwrap().window = Some(100);
     });
-    for shape in [qwen3, gemma3, smollm3, ministral3, with_yarn, gpt_oss, phi3] {
+    let lfm2 = make("lfm2", &|at, layer| match at % 3 {
+        2 => {
+            let attention = layer.mixer.attention_mut().unwrap();
+            (attention.qk_norm, attention.rope) = (true, Some(rope(1e6, RopeLayout::Halves, None)));
+        }
+        _ => layer.mixer = Mixer::ShortConvolution(ShortConvolution { channels: plain.hidden, kernel: 4 }),
+    });
+    for shape in [qwen3, gemma3, smollm3, ministral3, with_yarn, gpt_oss, phi3, lfm2] {
         write(&recipe(&shape, Quant::Q4_0), &path);
         assert_eq!(Checkpoint::open(&path).unwrap().spec().unwrap(), &shape);
         std::fs::remove_file(&path).unwrap();

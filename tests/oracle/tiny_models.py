@@ -80,8 +80,12 @@ class Tiny:
             "qwen3_moe": transformers.Qwen3MoeConfig,
             "gpt_oss": transformers.GptOssConfig,
             "phi3": transformers.Phi3Config,
+            "lfm2": transformers.Lfm2Config,
         }[self.family]
-        return kind(**(COMMON | self.options | changes))
+        fields = COMMON | self.options | changes
+        if self.family == "lfm2":
+            del fields["rms_norm_eps"]  # LFM2's name is norm_eps
+        return kind(**fields)
 
     def build(self, weights: dict | None = None, **changes):
         model = transformers.AutoModelForCausalLM.from_config(
@@ -140,6 +144,21 @@ MODELS = [
     ),
     Tiny("phi3-long", "phi3", long_rope(32) | {"tie_word_embeddings": True}, old_keys=True),
     Tiny("phi3-short", "phi3", long_rope(64) | {"sliding_window": WINDOW}),
+    Tiny(
+        "lfm2",
+        "lfm2",
+        {
+            "norm_eps": 1e-3,
+            "hidden_size": 32,
+            "num_hidden_layers": 4,
+            "layer_types": ["conv", "full_attention", "conv", "conv"],
+            "conv_L_cache": 4,
+            "intermediate_size": 96,
+            "block_multiple_of": 48,
+            "block_ffn_dim_multiplier": 1.2,
+            "tie_word_embeddings": True,
+        },
+    ),
 ]
 
 
@@ -153,6 +172,8 @@ def randomise(model, seed: int, dtype: torch.dtype) -> None:
                 value = 1.0 + 0.3 * noise
             elif name.endswith("bias"):
                 value = 0.5 * noise
+            elif name.endswith("conv.conv.weight"):
+                value = noise
             elif name.endswith("sinks"):
                 value = 2.0 * noise
             elif name.endswith("experts.gate_up_proj"):
@@ -250,6 +271,17 @@ def check_gpt_oss(tiny: Tiny, model, ids: torch.Tensor) -> None:
         require(distance(other, expected) > 1e-2, f"{what} makes no difference")
     without = {name: torch.full_like(value, -100.0) if name.endswith("sinks") else value for name, value in model.state_dict().items()}
     require(distance(logits(tiny.build(without), ids), expected) > 0.1, "sinks make no difference")
+
+
+def check_lfm2(tiny: Tiny, model, ids: torch.Tensor) -> None:
+    """Every tap of the kernels makes a difference."""
+    expected = logits(model, ids)
+    for tap in range(tiny.options["conv_L_cache"]):
+        weights = {name: value.clone() for name, value in model.state_dict().items()}
+        for name in weights:
+            if name.endswith("conv.conv.weight"):
+                weights[name][:, :, tap] = 0.0
+        require(distance(logits(tiny.build(weights), ids), expected) > 0.1, f"tap {tap} makes no difference")
 
 
 def toy_vocabulary() -> tuple[list[str], list[int], list[str]]:
@@ -369,6 +401,8 @@ def make(tiny: Tiny, seed: int, out: str) -> str:
         check_phi3(tiny, model, ids)
     if tiny.family == "gpt_oss":
         check_gpt_oss(tiny, model, ids)
+    if tiny.family == "lfm2":
+        check_lfm2(tiny, model, ids)
     if tiny.name in ("llama-rope-scaled", "mistral-window", "qwen2-bias"):
         path = os.path.join(out, tiny.name + ".gguf")
         write_gguf(path, tiny, model)

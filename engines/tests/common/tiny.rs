@@ -2,12 +2,12 @@
 
 use models::{
     Activation, Arch, Attention, Experts, FeedForward, Gated, Gating, Layer, Mixer, NormPlacement, Rope, RopeLayout,
-    RopeScaling, Scores, Spec, Temperature,
+    RopeScaling, Scores, ShortConvolution, Spec, Temperature,
 };
 
 /// Every architecture that can be written as a GGUF file.
-pub(crate) const ARCHITECTURES: [&str; 9] =
-    ["llama", "qwen2", "qwen3", "qwen3moe", "gemma3", "smollm3", "ministral3", "gpt-oss", "phi3"];
+pub(crate) const ARCHITECTURES: [&str; 10] =
+    ["llama", "qwen2", "qwen3", "qwen3moe", "gemma3", "smollm3", "ministral3", "gpt-oss", "phi3", "lfm2"];
 
 /// Six layers of width 256 with four query heads over two key and value heads of 64.
 pub(crate) fn spec(arch: &'static str) -> Spec {
@@ -19,7 +19,7 @@ pub(crate) fn spec(arch: &'static str) -> Spec {
         context_length: 512,
         norm_eps: 1e-5,
         norm_offset: 0.0,
-        tied_embeddings: matches!(arch, "gemma3" | "smollm3"),
+        tied_embeddings: matches!(arch, "gemma3" | "smollm3" | "lfm2"),
         embedding_scale: (arch == "gemma3").then_some(16.0),
         layers,
     }
@@ -106,6 +106,11 @@ fn layer(arch: &str, at: usize) -> Layer {
             let rope = Rope { theta: 1e4, dim: 48, layout: RopeLayout::Halves, scaling: Some(scaling) };
             layer(plain(Some(rope)))
         }
+        "lfm2" if !matches!(at, 2 | 4) => Layer {
+            mixer: Mixer::ShortConvolution(ShortConvolution { channels: 256, kernel: 3 }),
+            ..layer(plain(None))
+        },
+        "lfm2" => layer(Attention { qk_norm: true, ..halves(1e6, None) }),
         other => panic!("no tiny model of {other}"),
     }
 }

@@ -23,6 +23,9 @@ pub(super) struct Architecture {
     pub(super) activation: Activation,
     /// Whether its feed-forward parts are mixtures of experts, which `from_gguf` and `from_config` then read.
     pub(super) has_experts: bool,
+    /// Whether some of its layers have another token mixer than attention, which `from_gguf` and `from_config` then read. Its GGUF files
+    /// may state 0 key-value heads for them.
+    pub(super) has_other_mixers: bool,
     /// What its GGUF files store otherwise than the description lists it.
     pub(super) stored: &'static [Stored],
     /// The default of `tie_word_embeddings` in transformers.
@@ -31,7 +34,7 @@ pub(super) struct Architecture {
     pub(super) from_gguf: fn(&Metadata, Spec) -> Result<Spec, Error>,
     /// The shape from a config.json.
     pub(super) from_config: fn(&Object<'_>, Spec) -> Result<Spec, Error>,
-    /// Further keys of its GGUF files, without the prefix.
+    /// Further keys of its GGUF files, without the prefix. They replace those that all architectures have.
     pub(super) gguf_keys: fn(&Spec) -> KeyValues,
 }
 
@@ -46,6 +49,7 @@ impl Architecture {
             gguf_layout: RopeLayout::Halves,
             activation: Activation::Silu,
             has_experts: false,
+            has_other_mixers: false,
             stored: &[],
             tied_by_default: false,
             from_gguf: |_, spec| Ok(spec),

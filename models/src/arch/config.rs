@@ -45,9 +45,12 @@ pub(super) fn read(config: &Object<'_>, architecture: &Architecture) -> Result<S
     }
     let kv_heads = config.count("num_key_value_heads")?.unwrap_or(heads);
     let context_length = required("max_position_embeddings")?;
+    // LFM2 has other names for these two.
+    let width = config.count("intermediate_size")?.or(config.count("block_ff_dim")?);
+    let norm_eps = config.number("rms_norm_eps")?.or(config.number("norm_eps")?);
     let layer = Layer {
         feed_forward: FeedForward::Dense(Gated {
-            width: required("intermediate_size")?,
+            width: config.required("intermediate_size", width)?,
             activation: architecture.activation,
         }),
         ..Layer::plain(Attention::plain(heads, kv_heads, head_dim, Some(rope(config, head_dim, context_length)?)), 0)
@@ -59,7 +62,7 @@ pub(super) fn read(config: &Object<'_>, architecture: &Architecture) -> Result<S
         hidden,
         vocab: required("vocab_size")?,
         context_length,
-        norm_eps: config.required("rms_norm_eps", config.number("rms_norm_eps")?)?,
+        norm_eps: config.required("rms_norm_eps", norm_eps)?,
         norm_offset: 0.0,
         tied_embeddings: config.flag("tie_word_embeddings")?.unwrap_or(architecture.tied_by_default),
         embedding_scale: None,

@@ -83,10 +83,15 @@ pub(super) fn read(metadata: &Metadata, find: &FindTensor<'_>, architecture: &Ar
         layout: architecture.gguf_layout,
         scaling: scaling(metadata, find, prefix, dim, context_length)?,
     };
+    const KV_HEADS: &str = "attention.head_count_kv";
+    let kv_heads = match architecture.has_other_mixers {
+        false => count(KV_HEADS)?,
+        true => metadata.counts_of_layers(&key(KV_HEADS), layers)?.and_then(|counts| counts.into_iter().max()),
+    };
     let layer = Layer {
         mixer: Mixer::Attention(Attention {
             qkv_bias: find("blk.0.attn_q.bias").is_some(),
-            ..Attention::plain(heads, count("attention.head_count_kv")?.unwrap_or(heads), head_dim, Some(rope))
+            ..Attention::plain(heads, kv_heads.unwrap_or(heads), head_dim, Some(rope))
         }),
         feed_forward: FeedForward::Dense(Gated {
             width: required("feed_forward_length")?,

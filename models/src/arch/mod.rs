@@ -9,6 +9,7 @@ mod experts;
 mod gemma3;
 mod gguf_keys;
 mod gpt_oss;
+mod lfm2;
 mod llama;
 mod ministral3;
 mod mistral;
@@ -34,7 +35,7 @@ pub(crate) use rope_tables::rope_tensors;
 pub(crate) use stored::{as_described, as_stored, described_names, place};
 pub(crate) use tensors::{check, check_spec};
 
-const ARCHITECTURES: [Architecture; 10] = [
+const ARCHITECTURES: [Architecture; 11] = [
     llama::LLAMA,
     mistral::MISTRAL,
     qwen2::QWEN2,
@@ -45,6 +46,7 @@ const ARCHITECTURES: [Architecture; 10] = [
     ministral3::MINISTRAL3,
     gpt_oss::GPT_OSS,
     phi3::PHI3,
+    lfm2::LFM2,
 ];
 
 /// The architecture of a shape.
@@ -108,7 +110,12 @@ pub(crate) fn gguf_layout(spec: &Spec) -> RopeLayout {
 pub(crate) fn shape_keys(spec: &Spec) -> KeyValues {
     let mut keys = gguf_keys::shape_keys(spec);
     if let Some(architecture) = of(&spec.arch) {
-        keys.extend((architecture.gguf_keys)(spec));
+        for (key, value) in (architecture.gguf_keys)(spec) {
+            match keys.iter_mut().find(|(known, _)| *known == key) {
+                Some((_, shared)) => *shared = value,
+                None => keys.push((key, value)),
+            }
+        }
     }
     let prefix = gguf_name(spec);
     keys.into_iter().map(|(key, value)| (format!("{prefix}.{key}"), value)).collect()

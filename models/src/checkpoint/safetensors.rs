@@ -215,10 +215,19 @@ fn table(file: &Path, bytes: &[u8], spec: &Spec, scheme: Option<&MlxScheme>) -> 
             }
             (other, _) => float_type(other).ok_or_else(|| not_a_float(&name, other))?,
         };
+        if is_kernel(&gguf_name) && shape.len() == 3 {
+            // Of one channel each: `[channels, 1, taps]`, in folders of MLX `[channels, taps, 1]`.
+            shape.retain(|size| *size != 1);
+        }
         let info = TensorInfo { name: gguf_name, dtype, shape, bytes: Bytes((end - start) as u64) };
         tensors.plain.push((info, range));
     }
     Ok(tensors)
+}
+
+/// Whether a tensor of this GGUF name holds the kernels of a convolution.
+fn is_kernel(gguf_name: &str) -> bool {
+    gguf_name.ends_with(".shortconv.conv.weight")
 }
 
 /// The type of floats; `None` for every other.
@@ -275,7 +284,8 @@ fn is_ignored(name: &str, spec: &Spec) -> bool {
 fn gguf_name(name: &str, spec: &Spec) -> Option<String> {
     let name = name.strip_prefix("model.").unwrap_or(name);
     Some(match name {
-        "norm.weight" => "output_norm.weight".to_owned(),
+        // The second is LFM2's name.
+        "norm.weight" | "embedding_norm.weight" => "output_norm.weight".to_owned(),
         _ if let Some(kind @ ("weight" | "scales" | "biases")) = name.strip_prefix("embed_tokens.") => {
             format!("token_embd.{kind}")
         }
@@ -299,20 +309,23 @@ fn gguf_name(name: &str, spec: &Spec) -> Option<String> {
                 "post_attention_layernorm" if norms == NormPlacement::BeforeAndAfter => "post_attention_norm",
                 "pre_feedforward_layernorm" if norms == NormPlacement::BeforeAndAfter => "ffn_norm",
                 "post_feedforward_layernorm" if norms == NormPlacement::BeforeAndAfter => "post_ffw_norm",
-                "self_attn.q_norm" => "attn_q_norm",
-                "self_attn.k_norm" => "attn_k_norm",
-                "input_layernorm" => "attn_norm",
+                "self_attn.q_norm" | "self_attn.q_layernorm" => "attn_q_norm",
+                "self_attn.k_norm" | "self_attn.k_layernorm" => "attn_k_norm",
+                "input_layernorm" | "operator_norm" => "attn_norm",
+                "conv.in_proj" => "shortconv.in_proj",
+                "conv.conv" => "shortconv.conv",
+                "conv.out_proj" => "shortconv.out_proj",
                 "self_attn.qkv_proj" => "attn_qkv",
                 "self_attn.q_proj" => "attn_q",
                 "self_attn.k_proj" => "attn_k",
                 "self_attn.v_proj" => "attn_v",
-                "self_attn.o_proj" => "attn_output",
-                "post_attention_layernorm" => "ffn_norm",
+                "self_attn.o_proj" | "self_attn.out_proj" => "attn_output",
+                "post_attention_layernorm" | "ffn_norm" => "ffn_norm",
                 "mlp.gate" | "mlp.router" => "ffn_gate_inp",
-                "mlp.gate_proj" => "ffn_gate",
+                "mlp.gate_proj" | "feed_forward.w1" => "ffn_gate",
                 // Gate and up in one, as GGUF stores them under this name.
-                "mlp.up_proj" | "mlp.gate_up_proj" => "ffn_up",
-                "mlp.down_proj" => "ffn_down",
+                "mlp.up_proj" | "mlp.gate_up_proj" | "feed_forward.w3" => "ffn_up",
+                "mlp.down_proj" | "feed_forward.w2" => "ffn_down",
                 _ => return None,
             };
             if number.to_string() != layer || !matches!(kind, "weight" | "bias" | "scales" | "biases") {

@@ -4,7 +4,7 @@
 use super::entry::{Entry, Mirror, Source, Wheel};
 use crate::spec::{
     Activation, Arch, Attention, Experts, FeedForward, Gated, Gating, Layer, Mixer, NormPlacement, Rope, RopeLayout,
-    RopeScaling, Scores, Spec, Temperature, long_rope_magnitude, yarn_magnitude,
+    RopeScaling, Scores, ShortConvolution, Spec, Temperature, long_rope_magnitude, yarn_magnitude,
 };
 use crate::units::{Bytes, Params};
 
@@ -12,7 +12,7 @@ use crate::units::{Bytes, Params};
 pub(super) const REFERENCE: usize = 6;
 
 /// All models: first those that the tool was built for, then the others, each sorted by name.
-pub static MODELS: [Entry; 15] = [
+pub static MODELS: [Entry; 16] = [
     DEEPSEEK_R1,
     LLAMA_3_1_8B,
     LLAMA_3_2_1B,
@@ -22,6 +22,7 @@ pub static MODELS: [Entry; 15] = [
     GEMMA_3_270M,
     GEMMA_3_4B,
     GPT_OSS_20B,
+    LFM2_1_2B,
     MINISTRAL_3_8B,
     PHI_4_MINI,
     QWEN_3_0_6B,
@@ -359,6 +360,44 @@ const GPT_OSS_20B: Entry = Entry {
     },
     parameters: Params(20_914_757_184),
     note: Some("reasons before it answers: answers are long"),
+};
+
+const LFM2_1_2B: Entry = Entry {
+    name: "lfm2-1.2b",
+    aliases: &["lfm2"],
+    title: "LFM2 1.2B",
+    summary: "Liquid AI's model of 2025 for phones: short convolutions in 10 of 16 layers, attention in the others",
+    license: "LFM Open License v1.0",
+    gguf: file("LiquidAI/LFM2-1.2B-GGUF", "LFM2-1.2B-Q4_K_M.gguf"),
+    quants: &[
+        ("F16", "LFM2-1.2B-F16.gguf"),
+        ("Q4_0", "LFM2-1.2B-Q4_0.gguf"),
+        ("Q4_K_M", "LFM2-1.2B-Q4_K_M.gguf"),
+        ("Q8_0", "LFM2-1.2B-Q8_0.gguf"),
+    ],
+    safetensors: file("LiquidAI/LFM2-1.2B", SINGLE),
+    mirror: None,
+    shape: || {
+        let attention = Attention { qk_norm: true, ..Attention::plain(32, 8, 64, Some(rope(1_000_000.0, 64, None))) };
+        let layer = |at: usize| {
+            let layer = Layer::plain(attention.clone(), 8192);
+            match at {
+                2 | 5 | 8 | 10 | 12 | 14 => layer,
+                _ => Layer { mixer: Mixer::ShortConvolution(ShortConvolution { channels: 2048, kernel: 3 }), ..layer },
+            }
+        };
+        Spec {
+            arch: Arch::new("lfm2"),
+            hidden: 2048,
+            vocab: 65_536,
+            context_length: 128_000,
+            tied_embeddings: true,
+            layers: (0..16).map(layer).collect(),
+            ..NO_LAYERS
+        }
+    },
+    parameters: Params(1_170_340_608),
+    note: None,
 };
 
 const MINISTRAL_3_8B: Entry = Entry {

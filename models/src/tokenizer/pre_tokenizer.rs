@@ -35,7 +35,7 @@ pub(super) const PRE_TOKENIZERS: &[PreTokenizer] = &[
     },
     PreTokenizer { names: &["gpt-2"], expressions: &[GPT2], ignore_merges: false, add_bos: false },
     PreTokenizer {
-        names: &["llama-bpe", "llama-v3", "llama3"],
+        names: &["llama-bpe", "llama-v3", "llama3", "lfm2"],
         expressions: &[LLAMA3],
         ignore_merges: true,
         add_bos: true,

@@ -127,6 +127,21 @@ impl Metadata {
         self.of_layers(key, layers, COUNT, as_count)
     }
 
+    /// The integers of `key`, one per layer; one value in the file is that of all.
+    ///
+    /// # Errors
+    /// If it is an array of another length.
+    pub(crate) fn counts_of_layers(&self, key: &str, layers: usize) -> Result<Option<Vec<usize>>, Error> {
+        let Some(Value::Array(array)) = self.get(key)? else {
+            return Ok(self.count(key)?.map(|count| vec![count; layers]));
+        };
+        let counts: Option<Vec<usize>> = (0..array.len()).map(|layer| as_count(&array.get(layer)?)).collect();
+        counts.filter(|counts| counts.len() == layers).map(Some).ok_or_else(|| {
+            let expected = format!("{COUNT}, or an array of {layers}, one per layer");
+            self.mismatch(key, expected, Value::Array(array.clone()).to_string())
+        })
+    }
+
     /// The number of `key`, which may also be an array of one value per layer. All must be equal.
     ///
     /// # Errors
