@@ -16,7 +16,7 @@ use candle_transformers::models::quantized_llama::ModelWeights;
 use engines::candle::Candle;
 use engines::{Engine, LoadOptions, Session};
 use models::fetch::Quiet;
-use models::synth::{self, Quant, Recipe};
+use models::synth::{self, Quant, Recipe, TokenizerSource};
 use models::{Checkpoint, DType, TensorInfo};
 use traces::clock;
 
@@ -64,7 +64,8 @@ fn files() -> Vec<(String, FilePath)> {
     let entry = models::registry::find("llama-3.2-1b");
     for quant in [Quant::Q4_0, Quant::Q4_K_M, Quant::Q8_0] {
         let entry = entry.as_ref().expect("it is in the registry");
-        let recipe = Recipe { name: "llama-3.2-1b", spec: &entry.spec(), quant, seed: 1, header: None };
+        let recipe =
+            Recipe { name: "llama-3.2-1b", spec: &entry.spec(), quant, seed: 1, tokenizer: TokenizerSource::default() };
         let path = synth::write_cached(&recipe, &synth::cache_folder(), &Quiet).map_err(Into::into);
         files.push((format!("1B {}", quant.name().to_lowercase()), path));
     }

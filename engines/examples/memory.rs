@@ -11,7 +11,7 @@ use engines::candle::Candle;
 use engines::{Engine, LoadOptions};
 use models::Checkpoint;
 use models::fetch::Quiet;
-use models::synth::{self, Quant, Recipe};
+use models::synth::{self, Quant, Recipe, TokenizerSource};
 
 /// Prompt and new tokens of a case.
 const PREFILL: usize = 128;
@@ -32,7 +32,8 @@ fn main() -> ExitCode {
     let entry = models::registry::find("llama-3.2-1b").expect("it is in the registry");
     let mut is_within = true;
     for quant in [Quant::Q4_0, Quant::Q4_1, Quant::Q8_0, Quant::Q4_K_M, Quant::F16] {
-        let recipe = Recipe { name: "llama-3.2-1b", spec: &entry.spec(), quant, seed: 1, header: None };
+        let recipe =
+            Recipe { name: "llama-3.2-1b", spec: &entry.spec(), quant, seed: 1, tokenizer: TokenizerSource::default() };
         let path = synth::write_cached(&recipe, &synth::cache_folder(), &Quiet).expect("the file can be made");
         let program = std::env::current_exe().expect("this program has a path");
         let output = Command::new(program).arg("--case").arg(&path).output().expect("a child process starts");

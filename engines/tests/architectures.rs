@@ -17,7 +17,7 @@ use engines::{KvType, LoadOptions};
 use models::Checkpoint;
 use models::fetch::Quiet;
 use models::quantise::{self, Target};
-use models::synth::{self, Quant, Recipe};
+use models::synth::{self, Quant, Recipe, TokenizerSource};
 
 /// The largest allowed difference of two logits, relative to the largest logit.
 const TOLERANCE: f32 = 1e-3;
@@ -72,7 +72,8 @@ fn logits(label: &str, checkpoint: &Checkpoint) -> Option<Vec<Vec<f32>>> {
 fn in_f32(arch: &'static str, folder: &Path) -> Checkpoint {
     let (half, full) = (folder.join(format!("{arch}-f16.gguf")), folder.join(format!("{arch}.gguf")));
     let spec = common::tiny::spec(arch);
-    let recipe = Recipe { name: "tiny", spec: &spec, quant: Quant::F16, seed: 7, header: None };
+    let recipe =
+        Recipe { name: "tiny", spec: &spec, quant: Quant::F16, seed: 7, tokenizer: TokenizerSource::default() };
     synth::write(&recipe, &half, &Quiet).expect("a small file can be written");
     let target: Target = "F32".parse().expect("it is a target");
     let source = Checkpoint::open(&half).expect("it opens");

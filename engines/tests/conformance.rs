@@ -17,7 +17,7 @@ use engines::{
 };
 use models::cost::{self, OpKind, WeightTypes};
 use models::fetch::Quiet;
-use models::synth::{self, Quant, Recipe};
+use models::synth::{self, Quant, Recipe, TokenizerSource};
 use models::{Arch, Attention, Checkpoint, DType, Layer, Rope, RopeLayout, Spec};
 
 /// A small model with grouped queries. The width of every matrix is a multiple of 256, so that it can be stored in any type.
@@ -77,7 +77,7 @@ fn for_every_engine(check: impl Fn(&dyn Engine, &Checkpoint)) {
 
 fn synthetic(path: &Path, quant: Quant, window: Option<usize>) -> Checkpoint {
     let spec = spec(window);
-    let recipe = Recipe { name: "tiny", spec: &spec, quant, seed: 7, header: None };
+    let recipe = Recipe { name: "tiny", spec: &spec, quant, seed: 7, tokenizer: TokenizerSource::default() };
     synth::write(&recipe, path, &Quiet).expect("a small file can be written");
     Checkpoint::open(path).expect("it opens").with_window(window)
 }

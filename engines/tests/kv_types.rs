@@ -14,7 +14,7 @@ use std::path::Path;
 use engines::{Engine, EngineError, FlashAttention, KvType, KvTypes, LoadOptions};
 use models::Checkpoint;
 use models::fetch::Quiet;
-use models::synth::{self, Quant, Recipe};
+use models::synth::{self, Quant, Recipe, TokenizerSource};
 
 /// Labels of engines that compute. Those that are not in this build are skipped.
 const ENGINES: [&str; 4] = ["candle", "candle:tensor", "llama-cpp", "mlx"];
@@ -72,7 +72,8 @@ fn distance(a: &[Vec<f32>], b: &[Vec<f32>]) -> f32 {
 fn tiny(arch: &'static str, folder: &Path) -> Checkpoint {
     let path = folder.join(format!("{arch}.gguf"));
     let spec = common::tiny::spec(arch);
-    let recipe = Recipe { name: "tiny", spec: &spec, quant: Quant::F16, seed: 7, header: None };
+    let recipe =
+        Recipe { name: "tiny", spec: &spec, quant: Quant::F16, seed: 7, tokenizer: TokenizerSource::default() };
     synth::write(&recipe, &path, &Quiet).expect("a small file can be written");
     Checkpoint::open(&path).expect("it opens")
 }
@@ -116,8 +117,12 @@ fn blocks_that_would_reach_into_the_next_head_are_refused() {
         layer.mixer.attention_mut().unwrap().rope.as_mut().expect("it rotates").dim = 48;
     }
     let path = folder.path().join("heads-of-48.gguf");
-    synth::write(&Recipe { name: "tiny", spec: &spec, quant: Quant::F16, seed: 7, header: None }, &path, &Quiet)
-        .expect("a small file can be written");
+    synth::write(
+        &Recipe { name: "tiny", spec: &spec, quant: Quant::F16, seed: 7, tokenizer: TokenizerSource::default() },
+        &path,
+        &Quiet,
+    )
+    .expect("a small file can be written");
     let checkpoint = Checkpoint::open(&path).expect("it opens");
     for (label, engine) in ["candle", "llama-cpp"].into_iter().filter_map(|label| Some((label, engine(label)?))) {
         for flash_attention in [FlashAttention::Auto, FlashAttention::Off] {

@@ -15,7 +15,7 @@ use engines::registry::ENGINES;
 use engines::{Advice, LoadOptions, OpTimes};
 use models::cost::{self, OpKind, WeightTypes};
 use models::fetch::Quiet;
-use models::synth::{self, Quant, Recipe};
+use models::synth::{self, Quant, Recipe, TokenizerSource};
 use models::{Checkpoint, DType};
 use traces::record;
 
@@ -26,7 +26,8 @@ fn a_prefill_in_batches_has_the_ops_of_the_cost_model() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = folder.path().join("tiny.gguf");
         let spec = common::tiny::spec(arch);
-        let recipe = Recipe { name: "tiny", spec: &spec, quant: Quant::Q4_1, seed: 7, header: None };
+        let recipe =
+            Recipe { name: "tiny", spec: &spec, quant: Quant::Q4_1, seed: 7, tokenizer: TokenizerSource::default() };
         synth::write(&recipe, &path, &Quiet).expect("a small file can be written");
         let checkpoint = Checkpoint::open(&path).expect("it opens");
         compare_counts(&checkpoint, 20, batch);

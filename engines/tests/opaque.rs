@@ -8,7 +8,7 @@ use std::path::Path;
 
 use engines::{Advice, LoadOptions, NullObserver, Prompt, Request};
 use models::fetch::Quiet;
-use models::synth::{self, Quant, Recipe};
+use models::synth::{self, Quant, Recipe, TokenizerSource};
 use models::{Checkpoint, Description};
 use traces::record;
 
@@ -16,7 +16,8 @@ use traces::record;
 /// llama.cpp has that architecture with the same tensors.
 fn write(path: &Path) {
     let spec = models::Spec { tied_embeddings: true, ..common::tiny::spec("llama") };
-    let recipe = Recipe { name: "tiny", spec: &spec, quant: Quant::Q8_0, seed: 7, header: None };
+    let recipe =
+        Recipe { name: "tiny", spec: &spec, quant: Quant::Q8_0, seed: 7, tokenizer: TokenizerSource::default() };
     synth::write(&recipe, path, &Quiet).expect("a small file can be written");
     let mut bytes = std::fs::read(path).expect("it was written");
     let named = b"general.architecture\x08\0\0\0\x05\0\0\0\0\0\0\0llama";

@@ -50,5 +50,5 @@ pub use spec::{
 };
 pub use substitution::Substitution;
 pub use tensor::{TensorInfo, TensorView};
-pub use tokenizer::{DecodeStream, EncodeOptions, SpecialIds, TokenKind, Tokenizer, TokenizerData};
+pub use tokenizer::{DecodeStream, EncodeOptions, SpecialIds, TokenKind, Tokenizer, TokenizerData, TokenizerFamily};
 pub use units::{Bytes, Flops, Params};

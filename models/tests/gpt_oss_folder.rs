@@ -65,7 +65,13 @@ fn a_folder_becomes_a_gguf_file() {
     let mut plain = models::registry::find("smollm2-135m").unwrap().spec();
     plain.layers.truncate(1);
     plain.vocab = before.spec().unwrap().vocab;
-    let recipe = synth::Recipe { name: "tiny", spec: &plain, quant: synth::Quant::Q4_0, seed: 1, header: None };
+    let recipe = synth::Recipe {
+        name: "tiny",
+        spec: &plain,
+        quant: synth::Quant::Q4_0,
+        seed: 1,
+        tokenizer: synth::TokenizerSource::default(),
+    };
     synth::write(&recipe, &vocabulary, &Quiet).unwrap();
     let request = quantise::Request { checkpoint: &before, sha256: "", target, header: Some(&vocabulary) };
     quantise::quantise(&request, &out, &Quiet).unwrap();

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use models::Quiet;
 use models::blocks::dequantise;
 use models::quantise::{self, Quantised, Request, Target};
-use models::synth::{self, Quant, Recipe};
+use models::synth::{self, Quant, Recipe, TokenizerSource};
 use models::{Arch, Attention, Checkpoint, DType, Layer, Rope, RopeLayout, RopeScaling, Spec, digest};
 use serde_json::json;
 
@@ -38,7 +38,7 @@ fn spec() -> Spec {
 
 fn synthetic(folder: &Path, spec: &Spec, quant: Quant) -> PathBuf {
     let path = folder.join(format!("{}.gguf", quant.name()));
-    let recipe = Recipe { name: "tiny", spec, quant, seed: 3, header: None };
+    let recipe = Recipe { name: "tiny", spec, quant, seed: 3, tokenizer: TokenizerSource::default() };
     synth::write(&recipe, &path, &Quiet).unwrap();
     path
 }

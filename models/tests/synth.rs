@@ -4,11 +4,12 @@
 
 use std::path::{Path, PathBuf};
 
-use models::Quiet;
-use models::synth::{self, Quant, Recipe};
+use models::registry::MODELS;
+use models::synth::{self, Quant, Recipe, TokenizerSource};
 use models::{
-    Activation, Arch, Attention, Bytes, Checkpoint, DType, Experts, FeedForward, Gated, Gating, Layer, Mixer,
-    NormPlacement, Rope, RopeLayout, RopeScaling, Scores, ShortConvolution, Spec, Temperature,
+    Activation, Arch, Attention, Bytes, Checkpoint, DType, EncodeOptions, Experts, FeedForward, Gated, Gating, Layer,
+    Mixer, NormPlacement, Quiet, Rope, RopeLayout, RopeScaling, Scores, ShortConvolution, Spec, Temperature,
+    TokenizerFamily,
 };
 
 fn spec(arch: &Arch) -> Spec {
@@ -41,7 +42,7 @@ fn spec(arch: &Arch) -> Spec {
 }
 
 fn recipe(spec: &Spec, quant: Quant) -> Recipe<'_> {
-    Recipe { name: "tiny", spec, quant, seed: 7, header: None }
+    Recipe { name: "tiny", spec, quant, seed: 7, tokenizer: TokenizerSource::default() }
 }
 
 fn write(recipe: &Recipe<'_>, path: &Path) -> Vec<u8> {
@@ -226,7 +227,7 @@ fn the_generated_tokenizer_decodes_what_it_encoded() {
     let tokenizer = Checkpoint::open(&path).unwrap().tokenizer().unwrap();
     assert_eq!(tokenizer.vocab_size(), 1024);
     let text = "the cat — 日本語 \u{1F600}\n\tfn main() {} 1234";
-    let options = models::EncodeOptions { add_bos: false, parse_special: false };
+    let options = EncodeOptions { add_bos: false, parse_special: false };
     let ids = tokenizer.encode(text, options).unwrap();
     assert_eq!(tokenizer.decode(&ids).unwrap(), text);
     assert!(ids.len() < text.len(), "no merge was used");
@@ -238,14 +239,17 @@ fn the_tokenizer_of_another_file_is_copied() {
     let (small, path) = (folder.path().join("small.gguf"), folder.path().join("m.gguf"));
     write(&recipe(&Spec { vocab: 600, ..spec(&Arch::LLAMA) }, Quant::Q4_0), &small);
     let shape = spec(&Arch::LLAMA);
-    write(&Recipe { header: Some(&small), ..recipe(&shape, Quant::Q4_0) }, &path);
+    write(&Recipe { tokenizer: TokenizerSource::CopyOf(&small), ..recipe(&shape, Quant::Q4_0) }, &path);
     let copied = models::gguf::File::open(&path).unwrap().header.metadata;
     let tokens = copied.texts("tokenizer.ggml.tokens").unwrap().unwrap();
     assert_eq!((tokens.len(), tokens.get(599), tokens.get(600)), (1024, Some("<|eot|>"), Some("[unused600]")));
     assert_eq!(copied.count("tokenizer.ggml.eos_token_id").unwrap(), Some(598));
     // A vocabulary that is larger than the model's is refused, with both numbers.
     let error = synth::write(
-        &Recipe { header: Some(&path), ..recipe(&Spec { vocab: 600, ..shape.clone() }, Quant::Q4_0) },
+        &Recipe {
+            tokenizer: TokenizerSource::CopyOf(&path),
+            ..recipe(&Spec { vocab: 600, ..shape.clone() }, Quant::Q4_0)
+        },
         &small,
         &Quiet,
     );
@@ -264,6 +268,40 @@ fn q4_k_m_has_the_types_of_llama_cpp() {
     assert_eq!(of("blk.3.ffn_down.weight"), DType::Q6_K);
     assert_eq!(of("blk.0.attn_q.weight"), DType::Q4_K);
     assert_eq!(of("blk.0.ffn_norm.weight"), DType::F32);
+}
+
+/// The generated tokenizer of each family of the registry, in its vocabulary's size where that is small, has the pre-tokenizer of the
+/// family, and spells texts.
+#[test]
+fn each_registered_model_has_a_tokenizer_of_its_family() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("m.gguf");
+    let mut seen = Vec::new();
+    for entry in &MODELS {
+        if seen.contains(&entry.tokenizer) {
+            continue;
+        }
+        seen.push(entry.tokenizer);
+        let tokenizer = TokenizerSource::Generated(entry.tokenizer);
+        write(&Recipe { tokenizer, ..recipe(&spec(&Arch::LLAMA), Quant::Q4_0) }, &path);
+        let checkpoint = Checkpoint::open(&path).unwrap();
+        let metadata = checkpoint.metadata().unwrap();
+        let pre = metadata.text("tokenizer.ggml.pre").unwrap();
+        match entry.tokenizer {
+            TokenizerFamily::SentencePiece => assert_eq!(pre, None),
+            TokenizerFamily::ByteLevelBpe(name) => assert_eq!(pre, Some(name)),
+        }
+        assert!(checkpoint.tokenizer_substitutions().is_empty(), "{}", entry.name);
+        let tokenizer = checkpoint.tokenizer().unwrap();
+        assert!(tokenizer.add_bos() && tokenizer.eos().is_some());
+        let text = "The tea at 10 is hot: 中\n\n";
+        let ids = tokenizer.encode(text, EncodeOptions::default()).unwrap();
+        assert_eq!(tokenizer.decode(&ids).unwrap(), text, "{}", entry.name);
+        // Two to four letters are a token.
+        let ids = tokenizer.encode("seaside seaside", EncodeOptions::default()).unwrap();
+        assert!(ids.len() <= 10, "{}: {ids:?}", entry.name);
+    }
+    assert!(seen.len() >= 7, "{seen:?}");
 }
 
 fn ensure(recipe: &Recipe<'_>, folder: &Path) -> PathBuf {

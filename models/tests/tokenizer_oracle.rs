@@ -127,7 +127,22 @@ fn llama_spm() {
 #[test]
 #[ignore = "needs INFEROMETER_VOCABULARIES: the folder with llama.cpp's vocabularies"]
 fn ids_published_by_llama_cpp() {
-    for name in ["llama-bpe", "qwen2", "llama-spm", "gpt-2", "starcoder", "refact"] {
+    let names = [
+        "llama-bpe",
+        "qwen2",
+        "qwen35",
+        "llama-spm",
+        "phi-3",
+        "gpt-2",
+        "mpt",
+        "starcoder",
+        "refact",
+        "command-r",
+        "falcon",
+        "deepseek-llm",
+        "deepseek-coder",
+    ];
+    for name in names {
         let stem = format!("ggml-vocab-{name}.gguf");
         let path = tokenizer_files::path(&stem);
         let file = File::open(&path).unwrap();

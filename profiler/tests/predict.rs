@@ -9,7 +9,7 @@ use measure::interrupt::Interrupt;
 use measure::plan::{Options, Plan};
 use measure::run::{Context, Progress, execute};
 use models::fetch::Quiet;
-use models::synth::{Quant, Recipe, write};
+use models::synth::{Quant, Recipe, TokenizerSource, write};
 use models::{Arch, Attention, Layer, Rope, RopeLayout, Spec};
 use record::plan::PromptChoice;
 use record::{Ceilings, RunFile, Sample, Spread, ThreadCeilings, Tool};
@@ -68,7 +68,8 @@ fn ceilings() -> Ceilings {
 /// A run of one shape on the mock: 64 prompt tokens, 16 new ones.
 fn run(folder: &TempDir, name: &str, spec: &Spec) -> (PathBuf, RunFile) {
     let path = folder.path().join(format!("{name}.gguf"));
-    write(&Recipe { name, spec, quant: Quant::Q8_0, seed: 1, header: None }, &path, &Quiet).unwrap();
+    write(&Recipe { name, spec, quant: Quant::Q8_0, seed: 1, tokenizer: TokenizerSource::default() }, &path, &Quiet)
+        .unwrap();
     let mut options = Options::default();
     options.subject.engines = vec!["mock".to_owned()];
     options.subject.models = vec![path.display().to_string()];

@@ -1,11 +1,12 @@
 //! The data of the registry. Shapes are from each model's config.json, parameter counts from its page on the hub; of models with a
-//! vision part, those of the text part.
+//! vision part, those of the text part. Tokenizers are those that llama.cpp's conversion gives to the model.
 
 use super::entry::{Entry, Mirror, Source, Wheel};
 use crate::spec::{
     Activation, Arch, Attention, Experts, FeedForward, Gated, Gating, Layer, Mixer, NormPlacement, Rope, RopeLayout,
     RopeScaling, Scores, ShortConvolution, Spec, Temperature, long_rope_magnitude, yarn_magnitude,
 };
+use crate::tokenizer::TokenizerFamily::{ByteLevelBpe, SentencePiece};
 use crate::units::{Bytes, Params};
 
 /// The number of models, from the first, that the tool was built for.
@@ -55,6 +56,7 @@ const DEEPSEEK_R1: Entry = Entry {
         ),
         ..NO_LAYERS
     },
+    tokenizer: ByteLevelBpe("deepseek-r1-qwen"),
     parameters: Params(7_615_616_512),
     note: Some("reasons before it answers: answers are long"),
 };
@@ -79,6 +81,7 @@ const LLAMA_3_1_8B: Entry = Entry {
         layers: equal_layers(32, 14_336, Attention::plain(32, 8, 128, Some(rope(500_000.0, 128, Some(llama3(8.0)))))),
         ..NO_LAYERS
     },
+    tokenizer: ByteLevelBpe("llama-bpe"),
     parameters: Params(8_030_261_248),
     note: None,
 };
@@ -103,6 +106,7 @@ const LLAMA_3_2_1B: Entry = Entry {
         layers: equal_layers(16, 8192, Attention::plain(32, 8, 64, Some(rope(500_000.0, 64, Some(llama3(32.0)))))),
         ..NO_LAYERS
     },
+    tokenizer: ByteLevelBpe("llama-bpe"),
     parameters: Params(1_235_814_400),
     note: None,
 };
@@ -135,6 +139,7 @@ const MISTRAL_7B: Entry = Entry {
         ),
         ..NO_LAYERS
     },
+    tokenizer: SentencePiece,
     parameters: Params(7_241_732_096),
     note: Some(
         "GGUF files lack the sliding window; the registry adds it, and llama.cpp is not comparable beyond 4,096 tokens",
@@ -169,6 +174,7 @@ const QWEN_1_5_7B: Entry = Entry {
         ),
         ..NO_LAYERS
     },
+    tokenizer: ByteLevelBpe("qwen2"),
     parameters: Params(7_721_324_544),
     note: None,
 };
@@ -200,6 +206,7 @@ const SMOLLM2_135M: Entry = Entry {
         layers: equal_layers(30, 1536, Attention::plain(9, 3, 64, Some(rope(100_000.0, 64, None)))),
         ..NO_LAYERS
     },
+    tokenizer: ByteLevelBpe("smollm"),
     parameters: Params(134_515_008),
     note: None,
 };
@@ -249,6 +256,7 @@ const GEMMA_3_270M: Entry = Entry {
         embedding_scale: Some(640f32.sqrt()),
         layers: gemma3_layers(18, 2048, (4, 1), 512, None),
     },
+    tokenizer: SentencePiece,
     parameters: Params(268_098_176),
     note: Some("a base model without a chat template"),
 };
@@ -279,6 +287,7 @@ const GEMMA_3_4B: Entry = Entry {
         embedding_scale: Some(2560f32.sqrt()),
         layers: gemma3_layers(34, 10_240, (8, 4), 1024, Some(&RopeScaling::Linear { factor: 8.0 })),
     },
+    tokenizer: SentencePiece,
     parameters: Params(3_880_263_168),
     note: Some("the original weights also have a vision part, which is not supported: the GGUF file has the text part"),
 };
@@ -358,6 +367,7 @@ const GPT_OSS_20B: Entry = Entry {
             ..NO_LAYERS
         }
     },
+    tokenizer: ByteLevelBpe("gpt-4o"),
     parameters: Params(20_914_757_184),
     note: Some("reasons before it answers: answers are long"),
 };
@@ -396,6 +406,7 @@ const LFM2_1_2B: Entry = Entry {
             ..NO_LAYERS
         }
     },
+    tokenizer: ByteLevelBpe("lfm2"),
     parameters: Params(1_170_340_608),
     note: None,
 };
@@ -447,6 +458,7 @@ const MINISTRAL_3_8B: Entry = Entry {
         ),
         ..NO_LAYERS
     },
+    tokenizer: ByteLevelBpe("tekken"),
     parameters: Params(8_489_553_920),
     note: Some("the original weights also have a vision part, which is not supported: the GGUF file has the text part"),
 };
@@ -484,6 +496,7 @@ const PHI_4_MINI: Entry = Entry {
             ..NO_LAYERS
         }
     },
+    tokenizer: ByteLevelBpe("gpt-4o"),
     parameters: Params(3_836_021_760),
     note: None,
 };
@@ -556,6 +569,7 @@ const QWEN_3_0_6B: Entry = Entry {
         layers: equal_layers(28, 3072, qwen3_attention(16, 8)),
         ..qwen3("qwen3")
     },
+    tokenizer: ByteLevelBpe("qwen2"),
     parameters: Params(596_049_920),
     note: Some("reasons before it answers: answers are long"),
 };
@@ -586,6 +600,7 @@ const QWEN_3_30B_A3B: Entry = Entry {
         let layer = Layer { feed_forward: FeedForward::Experts(experts), ..Layer::plain(qwen3_attention(32, 4), 0) };
         Spec { hidden: 2048, layers: vec![layer; 48], ..qwen3("qwen3moe") }
     },
+    tokenizer: ByteLevelBpe("qwen2"),
     parameters: Params(30_532_122_624),
     note: Some("reasons before it answers: answers are long"),
 };
@@ -606,6 +621,7 @@ const QWEN_3_4B: Entry = Entry {
         layers: equal_layers(36, 9728, qwen3_attention(32, 8)),
         ..qwen3("qwen3")
     },
+    tokenizer: ByteLevelBpe("qwen2"),
     parameters: Params(4_022_468_096),
     note: Some("reasons before it answers: answers are long"),
 };
@@ -642,6 +658,7 @@ const SMOLLM3_3B: Entry = Entry {
             ..NO_LAYERS
         }
     },
+    tokenizer: ByteLevelBpe("smaug-bpe"),
     parameters: Params(3_075_098_624),
     note: None,
 };

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::spec::Spec;
+use crate::tokenizer::TokenizerFamily;
 use crate::units::{Bytes, Params};
 
 /// One model: its sources and its description.
@@ -28,6 +29,8 @@ pub struct Entry {
     pub mirror: Option<Mirror>,
     /// Makes the shape, with the rotary layout of the original weights.
     pub(super) shape: fn() -> Spec,
+    /// The family of its tokenizer, for synthetic weights.
+    pub tokenizer: TokenizerFamily,
     /// The published number of parameters; a test compares it with the shape.
     pub parameters: Params,
     /// A note about comparing its results.

@@ -16,13 +16,13 @@ mod write;
 
 pub use file_type::Quant;
 pub use plan::{Plan, PlannedTensor, plan};
-pub use recipe::{Recipe, SEED_KEY, SYNTHETIC_KEY, VERSION_KEY};
+pub use recipe::{Recipe, SEED_KEY, SYNTHETIC_KEY, TokenizerSource, VERSION_KEY};
 pub(crate) use vocabulary::tokenizer_for;
 pub use write::{Written, cache_folder, write, write_cached};
 
 #[cfg(test)]
 mod tests {
-    use super::{Quant, Recipe};
+    use super::{Quant, Recipe, TokenizerSource};
     use crate::spec::{Arch, Attention, Layer, Rope, RopeLayout, Spec};
 
     /// A small model whose rows are multiples of 256.
@@ -52,6 +52,6 @@ mod tests {
     }
 
     pub(super) fn recipe(spec: &Spec, quant: Quant) -> Recipe<'_> {
-        Recipe { name: "tiny", spec, quant, seed: 1, header: None }
+        Recipe { name: "tiny", spec, quant, seed: 1, tokenizer: TokenizerSource::default() }
     }
 }

@@ -9,6 +9,7 @@ use crate::arch;
 use crate::container::gguf::{self, ALIGNMENT, KeyValues, Value};
 use crate::error::Error;
 use crate::spec::Spec;
+use crate::tokenizer::TokenizerFamily;
 use crate::units::Bytes;
 
 /// Set to true in every synthetic file, so that it cannot be confused with a trained model.
@@ -20,7 +21,7 @@ pub const VERSION_KEY: &str = "inferometer.synthetic.version";
 
 /// The version of the generator. It must change when the same recipe gives other weights, types or metadata; the cache distinguishes
 /// files by it.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// Everything that determines the bytes of a synthetic file.
 #[derive(Clone, Copy, Debug)]
@@ -33,9 +34,32 @@ pub struct Recipe<'a> {
     pub quant: Quant,
     /// The seed of its weights.
     pub seed: u64,
-    /// A GGUF file (a vocabulary alone is sufficient) from which tokenizer and chat template are copied. `None`: a generated
-    /// byte-level vocabulary of the right size and a plain template.
-    pub header: Option<&'a Path>,
+    /// Its tokenizer.
+    pub tokenizer: TokenizerSource<'a>,
+}
+
+/// Where the tokenizer and the chat template of a synthetic file come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TokenizerSource<'a> {
+    /// A generated vocabulary of this family and of the right size, and a plain template.
+    Generated(TokenizerFamily),
+    /// Copied from a GGUF file; a vocabulary alone is sufficient.
+    CopyOf(&'a Path),
+}
+
+impl<'a> TokenizerSource<'a> {
+    /// A copy of that of `file`; without a file, a generated one of this family.
+    #[must_use]
+    pub fn copy_or_generated(file: Option<&'a Path>, family: TokenizerFamily) -> Self {
+        file.map_or(Self::Generated(family), Self::CopyOf)
+    }
+}
+
+impl Default for TokenizerSource<'_> {
+    /// A generated one of the default family.
+    fn default() -> Self {
+        Self::Generated(TokenizerFamily::default())
+    }
 }
 
 /// A recipe with its tensors planned and its header encoded.
@@ -49,9 +73,9 @@ impl Recipe<'_> {
     pub(super) fn prepare(&self) -> Result<Prepared, Error> {
         let plan = plan::plan(self.spec, self.quant)?;
         let mut metadata = self.metadata();
-        metadata.extend(match self.header {
-            Some(path) => vocabulary::tokenizer_for(path, self.spec.vocab)?,
-            None => vocabulary::generated(self.spec.vocab)?,
+        metadata.extend(match self.tokenizer {
+            TokenizerSource::CopyOf(path) => vocabulary::tokenizer_for(path, self.spec.vocab)?,
+            TokenizerSource::Generated(family) => vocabulary::generated(family, self.spec.vocab)?,
         });
         let header = gguf::header(&metadata, plan.tensors.iter().map(PlannedTensor::header_entry));
         Ok(Prepared { plan, header })

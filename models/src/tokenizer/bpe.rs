@@ -5,12 +5,11 @@
 
 use std::collections::HashSet;
 
+use tokenizers::Tokenizer;
 use tokenizers::models::bpe::{BPE, Vocab};
 use tokenizers::pre_tokenizers::PreTokenizerWrapper;
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::pre_tokenizers::sequence::Sequence;
-use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
-use tokenizers::{SplitDelimiterBehavior, Tokenizer};
 
 use super::checked_calls::checked;
 use super::pre_tokenizer::PreTokenizer;
@@ -31,11 +30,8 @@ pub(super) fn build(data: &TokenizerData, pre: &PreTokenizer) -> Result<Tokenize
             .ignore_merges(pre.ignore_merges)
             .cache_capacity(0)
             .build()?;
-        let mut steps: Vec<PreTokenizerWrapper> = Vec::with_capacity(pre.expressions.len() + 1);
-        for expression in pre.expressions {
-            let pattern = SplitPattern::Regex((*expression).to_owned());
-            steps.push(Split::new(pattern, SplitDelimiterBehavior::Isolated, false)?.into());
-        }
+        let mut steps: Vec<PreTokenizerWrapper> =
+            pre.steps().map(|step| step.map(Into::into)).collect::<Result<_, _>>()?;
         steps.push(ByteLevel::new(false, false, false).into());
         let mut tokenizer = Tokenizer::new(model);
         tokenizer.with_pre_tokenizer(Some(Sequence::new(steps)));

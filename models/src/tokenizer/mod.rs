@@ -9,6 +9,7 @@
 
 mod bpe;
 mod checked_calls;
+mod family;
 mod hugging_face;
 mod pre_tokenizer;
 mod sentencepiece;
@@ -23,6 +24,7 @@ use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Mismatch};
 use crate::substitution::Substitution;
 
+pub use self::family::TokenizerFamily;
 pub use self::vocabulary::{SpecialIds, TokenKind, TokenizerData};
 
 use self::hugging_face::HuggingFace;

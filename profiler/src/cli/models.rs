@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use ::models::fetch::{Fetcher, Origin, Quiet, Reference, Settings};
 use ::models::quantise::{self, Provenance, Quantised, Request, Target};
 use ::models::registry::{self, Entry, MODELS, Source};
-use ::models::synth::{self, Quant, Recipe};
+use ::models::synth::{self, Quant, Recipe, TokenizerSource};
 use ::models::{
-    Attention, Bytes, Checkpoint, DType, Description, Experts, FeedForward, NotModelled, Outline, Spec, digest,
+    Attention, Bytes, Checkpoint, DType, Description, Experts, FeedForward, NotModelled, Outline, Spec,
+    TokenizerFamily, digest,
 };
 use anyhow::Context;
 use clap::{Args, Subcommand};
@@ -338,10 +339,13 @@ fn fetch(model: &str) -> anyhow::Result<()> {
 fn synth(arguments: &Synth) -> anyhow::Result<()> {
     let _span = tracing::info_span!("synth", model = redact(&arguments.model)).entered();
     let quant: Quant = arguments.quant.parse()?;
-    let (name, spec) = match Reference::parse(&arguments.model)? {
-        Reference::Name(name) => registry::find(&name).map(|entry| (entry.name.to_owned(), entry.spec()))?,
+    let (name, spec, family) = match Reference::parse(&arguments.model)? {
+        Reference::Name(name) => {
+            registry::find(&name).map(|entry| (entry.name.to_owned(), entry.spec(), entry.tokenizer))?
+        }
         Reference::Path(path) => {
-            (path.file_stem().unwrap_or_default().to_string_lossy().into_owned(), Spec::from_config(&path)?)
+            let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+            (name, Spec::from_config(&path)?, TokenizerFamily::default())
         }
         Reference::Hub(_) => {
             return Err(UsageError::new(
@@ -351,7 +355,8 @@ fn synth(arguments: &Synth) -> anyhow::Result<()> {
             .into());
         }
     };
-    let recipe = Recipe { name: &name, spec: &spec, quant, seed: arguments.seed, header: arguments.header.as_deref() };
+    let tokenizer = TokenizerSource::copy_or_generated(arguments.header.as_deref(), family);
+    let recipe = Recipe { name: &name, spec: &spec, quant, seed: arguments.seed, tokenizer };
     let live = Live::new();
     let written = match &arguments.out {
         Some(path) => synth::write(&recipe, path, &live).map(|_| path.clone()),

@@ -7,7 +7,7 @@ use measure::interrupt::Interrupt;
 use measure::plan::{Options, Plan};
 use measure::run::{Context, Outcome, Progress, execute};
 use models::fetch::Quiet;
-use models::synth::{Quant, Recipe, write};
+use models::synth::{Quant, Recipe, TokenizerSource, write};
 use models::{Arch, Attention, Layer, Rope, RopeLayout, Spec};
 use record::Error;
 use record::plan::PromptChoice;
@@ -94,7 +94,8 @@ impl Fixture {
                 2
             ],
         };
-        let recipe = Recipe { name: "tiny", spec: &spec, quant: Quant::Q8_0, seed: 1, header: None };
+        let recipe =
+            Recipe { name: "tiny", spec: &spec, quant: Quant::Q8_0, seed: 1, tokenizer: TokenizerSource::default() };
         write(&recipe, &folder.path().join("tiny.gguf"), &Quiet).unwrap();
         let set = "[[prompt]]\nid = \"short\"\ntext = \"Hello there\"\nnew_tokens = 2\n\n[[prompt]]\nid = \"long\"\ntext = \"Tell me more\"\nnew_tokens = 8\n";
         std::fs::write(folder.path().join("two.toml"), set).unwrap();

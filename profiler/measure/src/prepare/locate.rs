@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use models::fetch::{self, Fetcher, Origin, Progress, Reference, Settings};
 use models::registry::{self, Entry};
-use models::synth::{self, Quant, Recipe};
-use models::{Error as ModelError, Spec};
+use models::synth::{self, Quant, Recipe, TokenizerSource};
+use models::{Error as ModelError, Spec, TokenizerFamily};
 use record::Error;
 
 use super::prepare_error::PrepareError;
@@ -127,16 +127,22 @@ fn stem(path: &Path) -> String {
     name.map_or_else(|| "model".to_owned(), |name| name.to_string_lossy().into_owned())
 }
 
-/// The shape of synthetic weights, and its name.
-fn shape(reference: &Reference) -> Result<(String, Spec), Error> {
+/// What synthetic weights are made for: a name, its shape, and the family of its tokenizer.
+struct Described {
+    name: String,
+    spec: Spec,
+    tokenizer: TokenizerFamily,
+}
+
+fn described(reference: &Reference) -> Result<Described, Error> {
     match reference {
         Reference::Name(name) => {
             let entry = registry::find(name)?;
-            Ok((entry.name.to_owned(), entry.spec()))
+            Ok(Described { name: entry.name.to_owned(), spec: entry.spec(), tokenizer: entry.tokenizer })
         }
         Reference::Path(path) if path.extension().is_some_and(|extension| extension == "json") => {
             let name = path.parent().filter(|parent| !parent.as_os_str().is_empty()).map_or_else(|| stem(path), stem);
-            Ok((name, Spec::from_config(path)?))
+            Ok(Described { name, spec: Spec::from_config(path)?, tokenizer: TokenizerFamily::default() })
         }
         Reference::Path(path) => Err(no_shape(&path.display())),
         Reference::Hub(hub) => Err(no_shape(hub)),
@@ -152,10 +158,25 @@ fn no_shape(reference: &dyn std::fmt::Display) -> Error {
 /// # Errors
 /// When the reference names no shape, or the quantisation is unknown.
 pub fn synthetic_shape(subject: &Subject, reference: &Reference) -> Result<(String, Spec, Quant), Error> {
-    let (name, spec) = shape(reference)?;
+    let Described { name, spec, .. } = described(reference)?;
+    let quant = synthetic_quant(subject, reference)?;
+    Ok((name_with_type(&name, quant), spec, quant))
+}
+
+/// The given type, else that of the registered file.
+fn synthetic_quant(subject: &Subject, reference: &Reference) -> Result<Quant, Error> {
     let of_file = entry_of(reference)?.and_then(Entry::default_quant);
-    let quant = subject.quant.as_deref().or(of_file).map_or(Ok(QUANT_OF_CONFIG), str::parse)?;
-    Ok((format!("{name}-{}", quant.name().to_lowercase()), spec, quant))
+    Ok(subject.quant.as_deref().or(of_file).map_or(Ok(QUANT_OF_CONFIG), str::parse)?)
+}
+
+fn name_with_type(name: &str, quant: Quant) -> String {
+    format!("{name}-{}", quant.name().to_lowercase())
+}
+
+fn recipe<'a>(subject: &'a Subject, reference: &Reference, described: &'a Described) -> Result<Recipe<'a>, Error> {
+    let Described { name, spec, tokenizer } = described;
+    let tokenizer = TokenizerSource::copy_or_generated(subject.header.as_deref(), *tokenizer);
+    Ok(Recipe { name, spec, quant: synthetic_quant(subject, reference)?, seed: WEIGHTS_SEED, tokenizer })
 }
 
 fn synthetic(
@@ -164,10 +185,10 @@ fn synthetic(
     reference: &Reference,
     progress: &dyn Progress,
 ) -> Result<LocatedModel, Error> {
-    let (name, spec, quant) = synthetic_shape(subject, reference)?;
-    let (base, _) = shape(reference)?;
-    let recipe = Recipe { name: &base, spec: &spec, quant, seed: WEIGHTS_SEED, header: subject.header.as_deref() };
+    let described = described(reference)?;
+    let recipe = recipe(subject, reference, &described)?;
     let path = synth::write_cached(&recipe, &synth::cache_folder(), progress)?;
+    let name = name_with_type(&described.name, recipe.quant);
     Ok(LocatedModel { name, reference: text.to_owned(), path, origin: "synthetic", sha256: None })
 }
 
@@ -176,10 +197,7 @@ fn synthetic(
 /// # Errors
 /// When the reference names no shape, or the quantisation is unknown.
 pub fn synthetic_bytes(subject: &Subject, reference: &Reference) -> Result<u64, Error> {
-    let (_, spec, quant) = synthetic_shape(subject, reference)?;
-    let (base, _) = shape(reference)?;
-    let recipe = Recipe { name: &base, spec: &spec, quant, seed: WEIGHTS_SEED, header: subject.header.as_deref() };
-    Ok(recipe.file_bytes()?.get())
+    Ok(recipe(subject, reference, &described(reference)?)?.file_bytes()?.get())
 }
 
 #[cfg(test)]
