@@ -11,6 +11,7 @@ mod roofline;
 mod sums;
 
 pub(crate) use ceilings::has_processor_ceilings;
+pub use sums::not_running;
 pub use ceilings::{BandwidthSource, BytesPerSecond, CacheLevel, CaseCeilings, FlopsPerSecond, Seconds, case_ceilings};
 
 use std::collections::BTreeMap;

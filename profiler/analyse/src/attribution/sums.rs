@@ -24,6 +24,20 @@ pub(super) fn of(case: &Case, ops: &[OpFindings]) -> RecordedList<PhaseSum> {
     RecordedList::new(sums.collect(), "no phase of the traced request has a time")
 }
 
+/// The time of the traced request of a case, and how much of it at least no thread of the process ran:
+///
+/// ```text
+/// latency - CPU time of all threads,  0 where threads used more
+/// ```
+///
+/// Unit: seconds. `None` where the CPU time is not known, and where a server computed.
+#[must_use]
+pub fn not_running(case: &Case) -> Option<(f64, f64)> {
+    let sample = traced(case).filter(|_| case.server.is_none())?;
+    let latency = sample.latency_s.value()?;
+    Some((latency, (latency - sample.cpu_s.value()?).max(0.0)))
+}
+
 /// The traced request that the ops are of: by its round, or that of median latency (the lower of two) in files without the round.
 fn traced(case: &Case) -> Option<&Sample> {
     let mut valid: Vec<(f64, &Sample)> =
@@ -157,6 +171,18 @@ mod tests {
         assert!((decode(&case) - 2.0).abs() < 1e-12);
         case.ops = RecordedList::absent("no ops were traced");
         assert_eq!(sums(&case).reason().unwrap(), &"no ops were traced");
+    }
+
+    #[test]
+    fn time_in_which_nothing_ran() {
+        let mut case = case();
+        assert_eq!(not_running(&case), None, "no CPU time is known");
+        case.traced[1].cpu_s = 0.5.into();
+        assert_eq!(not_running(&case), Some((2.0, 1.5)));
+        case.traced[1].cpu_s = 3.5.into();
+        assert_eq!(not_running(&case), Some((2.0, 0.0)), "two threads ran");
+        case.server = Some(record::ServerFile::absent("not reported"));
+        assert_eq!(not_running(&case), None);
     }
 
     #[test]

@@ -38,6 +38,9 @@ pub(super) fn section(view: &RunView<'_>) -> Section {
             }
         }
         section.add_table(threads(view, summary, &cases));
+        if let Some(sentence) = not_running(&cases) {
+            section.add_sentence(format!("{}: {sentence}", view.subject(summary)));
+        }
         for reason in reasons(&cases) {
             section.add_sentence(format!("{}: {reason}.", view.subject(summary)));
         }
@@ -46,6 +49,21 @@ pub(super) fn section(view: &RunView<'_>) -> Section {
         section.add_sentence(format!("These tables contain one request of the traced pass per prompt. Recording slows the engine down, so use the shares. GFLOP/s and GB/s are the operations and bytes of the cost model / measured time. Share of roofline is the shortest time that the measured ceilings allow / measured time. The nearest ceiling sets that shortest time; where the share is below 50 %, something else binds the operation. {} has the formulas.", Document::RooflineAndVerdicts));
     }
     section
+}
+
+/// What to think of the shares where no thread ran for much of the traced requests.
+fn not_running(cases: &[&Case]) -> Option<String> {
+    /// From this share of the time on it decides shares.
+    const MUCH: f64 = 0.1;
+    let times: Vec<(f64, f64)> = cases.iter().filter_map(|case| analyse::attribution::not_running(case)).collect();
+    let (whole, idle): (f64, f64) = (times.iter().map(|time| time.0).sum(), times.iter().map(|time| time.1).sum());
+    (idle > MUCH * whole).then(|| {
+        format!(
+            "in at least {} of {} ms of the traced requests no thread of the process ran: other programs had the processors, or the engine waited. That time is part of the operation, or of the unattributed time, in which it fell, so that the shares of short operations are not reliable.",
+            milliseconds(idle),
+            milliseconds(whole)
+        )
+    })
 }
 
 /// Sums of each phase over cases, in the order of a request. A sum with an unknown part is unknown.
@@ -267,4 +285,24 @@ fn rate(amount: Option<f64>, seconds: f64) -> String {
 
 fn part(part: f64, whole: f64) -> f64 {
     if whole > 0.0 { part / whole } else { 0.0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use record::Sample;
+
+    use super::*;
+
+    #[test]
+    fn requests_that_other_programs_interrupted() {
+        let case = |latency: f64, cpu: f64| {
+            let sample = Sample { latency_s: latency.into(), cpu_s: cpu.into(), ..Sample::absent("not measured") };
+            Case { traced: vec![sample], ops_round: Some(0), ..Case::default() }
+        };
+        let (interrupted, quiet) = (case(0.052, 0.006), case(0.005, 0.0099));
+        let sentence = not_running(&[&interrupted, &quiet]).unwrap();
+        insta::assert_snapshot!(sentence, @"in at least 46.00 of 57.00 ms of the traced requests no thread of the process ran: other programs had the processors, or the engine waited. That time is part of the operation, or of the unattributed time, in which it fell, so that the shares of short operations are not reliable.");
+        assert_eq!(not_running(&[&quiet]), None);
+        assert_eq!(not_running(&[&Case::default()]), None);
+    }
 }
