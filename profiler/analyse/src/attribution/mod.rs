@@ -11,8 +11,8 @@ mod roofline;
 mod sums;
 
 pub(crate) use ceilings::has_processor_ceilings;
-pub use sums::not_running;
 pub use ceilings::{BandwidthSource, BytesPerSecond, CacheLevel, CaseCeilings, FlopsPerSecond, Seconds, case_ceilings};
+pub use sums::not_running;
 
 use std::collections::BTreeMap;
 

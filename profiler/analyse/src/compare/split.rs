@@ -25,6 +25,7 @@ use statistics::mean;
 pub(super) const GROUPS: &[(&str, &[&str])] = &[
     ("q/k/v/o projections", &["q_proj", "k_proj", "v_proj", "o_proj", "qkv_proj"]),
     ("attention", &["attention", "rope", "kv_write"]),
+    ("convolutions and states", &["conv_in_proj", "convolution", "state_update", "conv_out_proj"]),
     ("gate/up/down projections", &["gate_proj", "up_proj", "down_proj", "gate_up_proj"]),
     ("experts", &["router", "expert_choice", "experts_gate_up", "experts_down", "experts_sum", "shared_expert"]),
     (
