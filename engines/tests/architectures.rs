@@ -48,6 +48,31 @@ fn engines_agree_on_every_architecture() {
     }
 }
 
+/// A state has read all tokens of the context: a session can go on from its end, or begin again.
+#[test]
+fn a_state_cannot_go_back_and_is_cleared_by_a_reset() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    for arch in ["lfm2", "qwen35"] {
+        let checkpoint = in_f32(arch, folder.path());
+        for label in ["candle", "candle:tensor", "llama-cpp"] {
+            let Ok(engine) = engines::registry::find(label).expect("it is registered").open() else { continue };
+            let mut session = common::load(engine.as_ref(), &checkpoint, &common::exact(64));
+            let run = |session: &mut Box<dyn engines::Session>, tokens: &[u32]| {
+                let steps = session.steps().expect("it has steps");
+                steps.prefill(tokens).expect("it runs");
+                steps.logits().expect("logits")
+            };
+            let tokens: Vec<u32> = (5..25).collect();
+            let first = run(&mut session, &tokens);
+            let further = run(&mut session, &[7, 8, 9]);
+            assert!(!session.rewind(20).expect("it answers"), "{label}, {arch}");
+            session.reset().expect("it can be reset");
+            assert_eq!(run(&mut session, &tokens), first, "{label}, {arch}");
+            assert_eq!(run(&mut session, &[7, 8, 9]), further, "{label}, {arch}");
+        }
+    }
+}
+
 /// Logits after a prefill in batches of 16 tokens, beyond the windows and the original contexts of the small models, and after each of
 /// four further tokens. `None` if the engine is not in this build, or has no such part.
 fn logits(label: &str, checkpoint: &Checkpoint) -> Option<Vec<Vec<f32>>> {

@@ -17,11 +17,19 @@ pub enum OpKind {
     Rope,
     KvWrite,
     Attention,
+    OutputGate,
     OProj,
     ConvInProj,
+    DeltaQkvProj,
+    DeltaGateProj,
+    BetaProj,
+    DecayProj,
     StateUpdate,
     Convolution,
     ConvOutProj,
+    DeltaRule,
+    DeltaNorm,
+    DeltaOutProj,
     AttnPostNorm,
     AttnResidual,
     FfnNorm,
@@ -45,7 +53,7 @@ pub enum OpKind {
 }
 
 /// Every op with its name, in the order of the computation.
-const NAMES: [(OpKind, &str); 36] = [
+const NAMES: [(OpKind, &str); 44] = [
     (OpKind::Embed, "embed"),
     (OpKind::AttnNorm, "attn_norm"),
     (OpKind::QkvProj, "qkv_proj"),
@@ -57,11 +65,19 @@ const NAMES: [(OpKind, &str); 36] = [
     (OpKind::Rope, "rope"),
     (OpKind::KvWrite, "kv_write"),
     (OpKind::Attention, "attention"),
+    (OpKind::OutputGate, "output_gate"),
     (OpKind::OProj, "o_proj"),
     (OpKind::ConvInProj, "conv_in_proj"),
+    (OpKind::DeltaQkvProj, "delta_qkv_proj"),
+    (OpKind::DeltaGateProj, "delta_gate_proj"),
+    (OpKind::BetaProj, "beta_proj"),
+    (OpKind::DecayProj, "decay_proj"),
     (OpKind::StateUpdate, "state_update"),
     (OpKind::Convolution, "convolution"),
     (OpKind::ConvOutProj, "conv_out_proj"),
+    (OpKind::DeltaRule, "delta_rule"),
+    (OpKind::DeltaNorm, "delta_norm"),
+    (OpKind::DeltaOutProj, "delta_out_proj"),
     (OpKind::AttnPostNorm, "attn_post_norm"),
     (OpKind::AttnResidual, "attn_residual"),
     (OpKind::FfnNorm, "ffn_norm"),
@@ -124,7 +140,7 @@ impl OpKind {
             "attn_k_norm" => Self::KNorm,
             "attn_output" => Self::OProj,
             "shortconv.in_proj" => Self::ConvInProj,
-            "shortconv.conv" => Self::Convolution,
+            "shortconv.conv" | "ssm_conv1d" => Self::Convolution,
             "shortconv.out_proj" => Self::ConvOutProj,
             "post_attention_norm" => Self::AttnPostNorm,
             "ffn_norm" => Self::FfnNorm,
@@ -164,6 +180,11 @@ impl OpKind {
                 | Self::OProj
                 | Self::ConvInProj
                 | Self::ConvOutProj
+                | Self::DeltaQkvProj
+                | Self::DeltaGateProj
+                | Self::BetaProj
+                | Self::DecayProj
+                | Self::DeltaOutProj
                 | Self::Router
                 | Self::GateUpProj
                 | Self::GateProj
@@ -190,6 +211,7 @@ impl OpKind {
                 | Self::Rope
                 | Self::KvWrite
                 | Self::Attention
+                | Self::OutputGate
                 | Self::OProj
         )
     }
@@ -197,7 +219,20 @@ impl OpKind {
     /// Whether only token mixers other than attention have it.
     #[must_use]
     pub const fn is_of_other_mixer(self) -> bool {
-        matches!(self, Self::ConvInProj | Self::StateUpdate | Self::Convolution | Self::ConvOutProj)
+        matches!(
+            self,
+            Self::ConvInProj
+                | Self::DeltaQkvProj
+                | Self::DeltaGateProj
+                | Self::BetaProj
+                | Self::DecayProj
+                | Self::StateUpdate
+                | Self::Convolution
+                | Self::ConvOutProj
+                | Self::DeltaRule
+                | Self::DeltaNorm
+                | Self::DeltaOutProj
+        )
     }
 
     /// Whether it is an RMS norm with a weight.
@@ -209,6 +244,7 @@ impl OpKind {
                 | Self::QNorm
                 | Self::KNorm
                 | Self::AttnPostNorm
+                | Self::DeltaNorm
                 | Self::FfnNorm
                 | Self::FfnPostNorm
                 | Self::OutputNorm

@@ -5,8 +5,8 @@ use models::cost::{
 };
 use models::registry::{self, MODELS};
 use models::{
-    Activation, Arch, Attention, Bytes, Checkpoint, DType, Experts, Flops, Layer, Mixer, NormPlacement, Rope,
-    RopeLayout, ShortConvolution, Spec, Temperature,
+    Activation, Arch, Attention, Bytes, Checkpoint, DType, DeltaLayout, Experts, Flops, GatedDeltaNet, Layer, Mixer,
+    NormPlacement, Rope, RopeLayout, ShortConvolution, Spec, Temperature,
 };
 use proptest::prelude::*;
 
@@ -150,6 +150,44 @@ fn a_short_convolution_computed_by_hand() {
     assert_eq!((estimate.state, estimate.kv), (Bytes(96), spec.kv_bytes(DType::F16, 100, 3)));
 }
 
+/// Two heads of width 4 that read one key head, a kernel of 3, 2 tokens: channels 2 x 4 + 8 = 16, states of 2 x 16 and of 2 x 4 x 4.
+#[test]
+fn a_gated_delta_net_computed_by_hand() {
+    let mut spec = tiny();
+    let layout = DeltaLayout::Alternating;
+    let net = GatedDeltaNet { key_heads: 1, value_heads: 2, head_dim: 4, kernel: 3, layout };
+    spec.layers[0].mixer = Mixer::GatedDeltaNet(net);
+    let types = WeightTypes::uniform(&spec, DType::F16);
+    // name, FLOP, bytes of weights, of states, of activations.
+    let expected = [
+        ("delta_qkv_proj", 2 * 2 * 8 * 16, 256, 0, 2 * 4 * 24),
+        ("delta_gate_proj", 2 * 2 * 8 * 8, 128, 0, 2 * 4 * 16),
+        ("beta_proj", 2 * 2 * (16 + 4), 32, 0, 2 * 4 * 10),
+        ("decay_proj", 2 * 2 * (16 + 5), 32 + 16, 0, 2 * 4 * 10),
+        ("state_update", 0, 0, 2 * 128, 2 * 4 * 32),
+        ("convolution", 2 * 16 * 9, 16 * 3 * 4, 0, 2 * 4 * 32),
+        ("delta_rule", 2 * (24 + 2 * (7 * 16 + 12)), 0, 2 * 128, 2 * 4 * (16 + 4 + 8)),
+        ("delta_norm", 4 * 19 + 16 * 5, 16, 0, 2 * 4 * 24),
+        ("delta_out_proj", 2 * 2 * 8 * 8, 128, 0, 2 * 4 * 16),
+    ];
+    let found: Vec<_> = prefill_ops(&spec, &types, DType::F16, 2, 7)
+        .iter()
+        .filter(|op| op.kind.is_of_other_mixer())
+        .map(|op| {
+            let bytes = [op.weight_bytes, op.state_bytes, op.activation_bytes].map(Bytes::get);
+            (op.kind.name(), op.flops.get(), bytes[0], bytes[1], bytes[2])
+        })
+        .collect();
+    assert_eq!(found, expected);
+    assert_eq!((spec.state_bytes(), spec.kv_bytes_per_token(DType::F16)), (Bytes(256), Bytes(0)));
+    // With an output gate the queries have twice the outputs.
+    let mut gated = tiny();
+    gated.layers[0].mixer.attention_mut().unwrap().output_gate = true;
+    let ops = prefill_ops(&gated, &types, DType::F16, 2, 7);
+    let of = |kind| ops.iter().find(|op| op.kind == kind).unwrap();
+    assert_eq!((of(OpKind::QProj).shape, of(OpKind::OutputGate).flops.get()), ([2, 8, 16], 2 * 8 * 5));
+}
+
 /// The elements of all norms.
 fn norm_elements(spec: &Spec) -> u64 {
     let of_layer = |layer: &Layer| {
@@ -175,6 +213,8 @@ fn kernel_elements(spec: &Spec) -> u64 {
     let of_layer = |layer: &Layer| match &layer.mixer {
         Mixer::Attention(_) => 0,
         Mixer::ShortConvolution(convolution) => convolution.channels * convolution.kernel,
+        // With its norm, its decays and its biases.
+        Mixer::GatedDeltaNet(net) => net.channels() * net.kernel + net.head_dim + 2 * net.value_heads,
     };
     spec.layers.iter().map(of_layer).sum::<usize>() as u64
 }
@@ -192,6 +232,20 @@ fn biases_of_token(hidden: usize, Layer { mixer, feed_forward, .. }: &Layer) -> 
     of_attention + of_experts
 }
 
+/// Operations of ops with products that are none: the rate and the decay of a head of a delta net take 9; of a shared expert of width `S`
+/// the activation `5 S`, its gate, 3 and `H` products beyond those of its vector, and the sum with the others, `H`.
+fn other_operations(spec: &Spec) -> u64 {
+    let of_layer = |layer: &Layer| {
+        let rates = match &layer.mixer {
+            Mixer::GatedDeltaNet(net) => 9 * net.value_heads,
+            Mixer::Attention(_) | Mixer::ShortConvolution(_) => 0,
+        };
+        let shared = layer.feed_forward.experts().and_then(|experts| experts.shared);
+        rates + shared.map_or(0, |shared| 5 * shared.width + 2 * spec.hidden + 3)
+    };
+    spec.layers.iter().map(of_layer).sum::<usize>() as u64
+}
+
 /// Matmuls of a decode are two operations per parameter that a token uses, without norms and an embedding table that is not the output
 /// matrix.
 #[test]
@@ -207,7 +261,8 @@ fn a_decode_takes_two_operations_per_parameter() {
         let sinks: usize = spec.attentions().filter(|attention| attention.sinks).map(|attention| attention.heads).sum();
         let elements = entry.parameters.get() - table - norms - biases - sinks as u64;
         // A bias is one operation per parameter.
-        assert_eq!(matmuls, 2 * elements + biases, "{}", entry.name);
+        let expected = 2 * elements + biases + other_operations(spec);
+        assert_eq!(matmuls, expected, "{}", entry.name);
     }
 }
 

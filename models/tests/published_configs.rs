@@ -116,6 +116,25 @@ fn config(name: &str) -> Value {
             "full_attn_idxs": [2, 5, 8, 10, 12, 14], "conv_L_cache": 3, "conv_bias": false, "conv_dim": 2048,
             "vocab_size": 65_536, "max_position_embeddings": 128_000, "norm_eps": 1e-5, "rope_theta": 1_000_000.0,
         }),
+        "qwen-3.5-0.8b" => json!({
+            "model_type": "qwen3_5_text", "hidden_size": 1024, "intermediate_size": 3584, "num_hidden_layers": 24,
+            "num_attention_heads": 8, "num_key_value_heads": 2, "head_dim": 256, "vocab_size": 248_320,
+            "max_position_embeddings": 262_144, "rms_norm_eps": 1e-6, "tie_word_embeddings": true, "hidden_act": "silu",
+            "full_attention_interval": 4, "linear_conv_kernel_dim": 4, "linear_key_head_dim": 128,
+            "linear_value_head_dim": 128, "linear_num_key_heads": 16, "linear_num_value_heads": 16,
+            "rope_parameters": {"rope_type": "default", "rope_theta": 10_000_000, "partial_rotary_factor": 0.25,
+                "mrope_section": [11, 11, 10], "mrope_interleaved": true},
+        }),
+        "qwen-3.5-35b-a3b" => json!({
+            "model_type": "qwen3_5_moe_text", "hidden_size": 2048, "num_hidden_layers": 40, "num_attention_heads": 16,
+            "num_key_value_heads": 2, "head_dim": 256, "vocab_size": 248_320, "max_position_embeddings": 262_144,
+            "rms_norm_eps": 1e-6, "tie_word_embeddings": false, "hidden_act": "silu", "full_attention_interval": 4,
+            "linear_conv_kernel_dim": 4, "linear_key_head_dim": 128, "linear_value_head_dim": 128,
+            "linear_num_key_heads": 16, "linear_num_value_heads": 32, "num_experts": 256, "num_experts_per_tok": 8,
+            "moe_intermediate_size": 512, "shared_expert_intermediate_size": 512,
+            "rope_parameters": {"rope_type": "default", "rope_theta": 10_000_000, "partial_rotary_factor": 0.25,
+                "mrope_section": [11, 11, 10], "mrope_interleaved": true},
+        }),
         "smollm3-3b" => json!({
             "architectures": ["SmolLM3ForCausalLM"], "model_type": "smollm3", "hidden_size": 2048,
             "intermediate_size": 11_008, "num_hidden_layers": 36, "num_attention_heads": 16, "num_key_value_heads": 4,
@@ -194,9 +213,10 @@ impl Published {
 
     /// Whether a layer, counted from 0, has attention.
     fn attends(&self, layer: u64) -> bool {
-        match self.0["full_attn_idxs"].as_array() {
-            Some(layers) => layers.contains(&layer.into()),
-            None => true,
+        match (self.0["full_attn_idxs"].as_array(), self.0["full_attention_interval"].as_u64()) {
+            (Some(layers), _) => layers.contains(&layer.into()),
+            (None, Some(interval)) => (layer + 1).is_multiple_of(interval),
+            (None, None) => true,
         }
     }
 
@@ -204,16 +224,34 @@ impl Published {
         (0..self.layers()).filter(|layer| self.attends(*layer))
     }
 
-    /// Layers with a convolution: four matrices of the width of the model squared, a kernel for each channel.
-    fn convolutions(&self) -> f64 {
+    fn has_delta_nets(&self) -> bool {
+        self.kind().starts_with("qwen3_5")
+    }
+
+    /// Heads of values of a delta net, and the width of a head.
+    fn delta_heads(&self) -> [f64; 2] {
+        [self.number("linear_num_value_heads"), self.number("linear_value_head_dim")]
+    }
+
+    /// Queries, keys and values of a delta net.
+    fn delta_channels(&self) -> f64 {
+        let [heads, width] = self.delta_heads();
+        (2.0 * self.number("linear_num_key_heads") + heads) * width
+    }
+
+    /// Layers without attention.
+    fn others(&self) -> f64 {
         self.layers() as f64 - self.attention_layers().count() as f64
     }
 
     /// Bytes of the states that a pass reads and writes: the last inputs of each convolution in F32.
     fn state_traffic(&self) -> f64 {
         match self.kind() {
-            "lfm2" => {
-                self.convolutions() * 2.0 * 4.0 * (self.number("conv_L_cache") - 1.0) * self.number("hidden_size")
+            "lfm2" => self.others() * 2.0 * 4.0 * (self.number("conv_L_cache") - 1.0) * self.number("hidden_size"),
+            _ if self.has_delta_nets() => {
+                let [heads, width] = self.delta_heads();
+                let inputs = (self.number("linear_conv_kernel_dim") - 1.0) * self.delta_channels();
+                self.others() * 2.0 * 4.0 * (inputs + heads * width * width)
             }
             _ => 0.0,
         }
@@ -233,12 +271,16 @@ impl Published {
         let (q, kv) = (self.number("num_attention_heads") * head_dim, self.number("num_key_value_heads") * head_dim);
         // Width of an expert, experts of a token, experts in all.
         let experts = match self.kind() {
-            "qwen3_moe" => Some((self.number("moe_intermediate_size"), self.number("num_experts"))),
+            "qwen3_moe" | "qwen3_5_moe_text" => {
+                Some((self.number("moe_intermediate_size"), self.number("num_experts")))
+            }
             "gpt_oss" => Some((self.number("intermediate_size"), self.number("num_local_experts"))),
             _ => None,
         };
         let experts = experts.map(|(width, count)| (width, self.number("num_experts_per_tok"), count));
         let feed_forward = match experts {
+            // A shared expert beside them.
+            Some((width, used, _)) if self.has_delta_nets() => 3.0 * hidden * width * (used + 1.0),
             Some((width, used, _)) => 3.0 * hidden * width * used,
             None => 3.0 * hidden * self.width(),
         };
@@ -256,15 +298,29 @@ impl Published {
             _ => 0.0,
         };
         let layers = self.layers() as f64;
-        let (attention, convolutions) = (self.attention_layers().count() as f64, self.convolutions());
-        // In layers with attention alone, and in those with a convolution alone.
+        let (attention, others) = (self.attention_layers().count() as f64, self.others());
+        // Queries with the gates of the outputs; in layers without attention four square matrices, or those of a delta net.
+        let (gated_q, of_other_mixer) = if self.has_delta_nets() {
+            let [heads, width] = self.delta_heads();
+            (2.0 * q, hidden * (self.delta_channels() + 2.0 * heads * width + 2.0 * heads))
+        } else {
+            (q, 4.0 * hidden * hidden)
+        };
+        // In layers with attention alone, and in those without it alone.
         let vectors_of_mixers = match self.kind() {
-            "lfm2" => attention * 2.0 * head_dim + convolutions * self.number("conv_L_cache") * hidden,
+            "lfm2" => attention * 2.0 * head_dim + others * self.number("conv_L_cache") * hidden,
+            // A kernel for each channel, two vectors of heads and a norm; and the gate of the shared expert.
+            kind if self.has_delta_nets() => {
+                let [heads, width] = self.delta_heads();
+                let of_net = self.delta_channels() * self.number("linear_conv_kernel_dim") + 2.0 * heads + width;
+                let shared = if kind.contains("moe") { layers * hidden } else { 0.0 };
+                attention * 2.0 * head_dim + others * of_net + shared
+            }
             _ => 0.0,
         };
         Elements {
-            matrices_of_layers: attention * (hidden * (q + 2.0 * kv) + q * hidden)
-                + convolutions * 4.0 * hidden * hidden
+            matrices_of_layers: attention * (hidden * (gated_q + 2.0 * kv) + q * hidden)
+                + others * of_other_mixer
                 + layers * feed_forward,
             routers: layers * experts.map_or(0.0, |(_, _, count)| hidden * count),
             head: self.number("vocab_size") * hidden,
@@ -319,7 +375,15 @@ fn a_prefilled_token_takes_the_operations_that_its_config_implies() {
             .map(|layer| (1..=TOKENS).map(|position| published.window(layer).min(position as f64)).sum::<f64>())
             .sum();
         let attention = 4.0 * published.number("num_attention_heads") * published.head_dim() * pairs;
-        let products = 2.0 * (elements.matrices_of_layers + elements.routers) * TOKENS as f64 + 2.0 * elements.head;
+        // Of a state S: S d, S k, the sum with u k^T, and S q.
+        let states = if published.has_delta_nets() {
+            let [heads, width] = published.delta_heads();
+            published.others() * 7.0 * heads * width * width * TOKENS as f64
+        } else {
+            0.0
+        };
+        let products =
+            states + 2.0 * (elements.matrices_of_layers + elements.routers) * TOKENS as f64 + 2.0 * elements.head;
         let spec = entry.spec();
         let found = totals(&prefill_ops(&spec, &WeightTypes::uniform(&spec, DType::Q8_0), DType::F16, TOKENS, 0));
         let (found, expected) = (found.flops.get() as f64 / TOKENS as f64, (products + attention) / TOKENS as f64);

@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use models::registry::MODELS;
 use models::synth::{self, Quant, Recipe, TokenizerSource};
 use models::{
-    Activation, Arch, Attention, Bytes, Checkpoint, DType, EncodeOptions, Experts, FeedForward, Gated, Gating, Layer,
-    Mixer, NormPlacement, Quiet, Rope, RopeLayout, RopeScaling, Scores, ShortConvolution, Spec, Temperature,
-    TokenizerFamily,
+    Activation, Arch, Attention, Bytes, Checkpoint, DType, DeltaLayout, EncodeOptions, Experts, FeedForward, Gated,
+    GatedDeltaNet, Gating, Layer, Mixer, NormPlacement, Quiet, Rope, RopeLayout, RopeScaling, Scores, ShortConvolution,
+    Spec, Temperature, TokenizerFamily,
 };
 
 fn spec(arch: &Arch) -> Spec {
@@ -180,7 +180,19 @@ fn shapes_of_every_architecture_are_read_back() {
         }
         _ => layer.mixer = Mixer::ShortConvolution(ShortConvolution { channels: plain.hidden, kernel: 4 }),
     });
-    for shape in [qwen3, gemma3, smollm3, ministral3, with_yarn, gpt_oss, phi3, lfm2] {
+    let qwen35 = make("qwen35", &|at, layer| match at % 3 {
+        1 => {
+            let attention = layer.mixer.attention_mut().unwrap();
+            (attention.qk_norm, attention.output_gate) = (true, true);
+            attention.rope = Some(Rope { dim: 16, ..rope(1e7, RopeLayout::Halves, None) });
+        }
+        _ => {
+            let layout = DeltaLayout::Alternating;
+            let net = GatedDeltaNet { key_heads: 2, value_heads: 4, head_dim: 32, kernel: 4, layout };
+            layer.mixer = Mixer::GatedDeltaNet(net);
+        }
+    });
+    for shape in [qwen3, gemma3, smollm3, ministral3, with_yarn, gpt_oss, phi3, lfm2, qwen35] {
         write(&recipe(&shape, Quant::Q4_0), &path);
         assert_eq!(Checkpoint::open(&path).unwrap().spec().unwrap(), &shape);
         std::fs::remove_file(&path).unwrap();

@@ -81,6 +81,7 @@ class Tiny:
             "gpt_oss": transformers.GptOssConfig,
             "phi3": transformers.Phi3Config,
             "lfm2": transformers.Lfm2Config,
+            "qwen3_5": transformers.Qwen3_5TextConfig,
         }[self.family]
         fields = COMMON | self.options | changes
         if self.family == "lfm2":
@@ -159,6 +160,29 @@ MODELS = [
             "tie_word_embeddings": True,
         },
     ),
+    Tiny(
+        "qwen35",
+        "qwen3_5",
+        {
+            "rms_norm_eps": 1e-6,
+            "hidden_size": 32,
+            "intermediate_size": 48,
+            "head_dim": 16,
+            "num_hidden_layers": 3,
+            "layer_types": ["linear_attention", "full_attention", "linear_attention"],
+            "linear_num_key_heads": 2,
+            "linear_num_value_heads": 4,
+            "linear_key_head_dim": 8,
+            "linear_value_head_dim": 8,
+            "rope_parameters": {
+                "rope_type": "default",
+                "rope_theta": 10000.0,
+                "partial_rotary_factor": 0.25,
+                "mrope_section": [1, 1, 0],
+                "mrope_interleaved": True,
+            },
+        },
+    ),
 ]
 
 
@@ -169,11 +193,15 @@ def randomise(model, seed: int, dtype: torch.dtype) -> None:
         for name, weight in sorted(model.named_parameters()):
             noise = torch.randn(weight.shape, generator=generator)
             if "norm" in name:
-                value = 1.0 + 0.3 * noise
+                # Those of Qwen 3.5 are the difference from 1, except for the norm with a gate.
+                offset = 0.0 if model.config.model_type == "qwen3_5_text" and "linear_attn" not in name else 1.0
+                value = offset + 0.3 * noise
             elif name.endswith("bias"):
                 value = 0.5 * noise
-            elif name.endswith("conv.conv.weight"):
+            elif name.endswith(("conv.conv.weight", "conv1d.weight")):
                 value = noise
+            elif name.endswith("A_log"):
+                value = 0.5 * noise - 1.0
             elif name.endswith("sinks"):
                 value = 2.0 * noise
             elif name.endswith("experts.gate_up_proj"):
@@ -282,6 +310,14 @@ def check_lfm2(tiny: Tiny, model, ids: torch.Tensor) -> None:
             if name.endswith("conv.conv.weight"):
                 weights[name][:, :, tap] = 0.0
         require(distance(logits(tiny.build(weights), ids), expected) > 0.1, f"tap {tap} makes no difference")
+
+
+def check_qwen35(tiny: Tiny, model, ids: torch.Tensor) -> None:
+    """Decays, rates, norms and gates make a difference."""
+    expected = logits(model, ids)
+    for end in ("A_log", "dt_bias", "in_proj_b.weight", "in_proj_z.weight", "linear_attn.norm.weight", "q_norm.weight", "k_norm.weight"):
+        weights = {name: value * 0.5 if name.endswith(end) else value for name, value in model.state_dict().items()}
+        require(distance(logits(tiny.build(weights), ids), expected) > 1e-2, f"{end} makes no difference")
 
 
 def toy_vocabulary() -> tuple[list[str], list[int], list[str]]:
@@ -403,6 +439,8 @@ def make(tiny: Tiny, seed: int, out: str) -> str:
         check_gpt_oss(tiny, model, ids)
     if tiny.family == "lfm2":
         check_lfm2(tiny, model, ids)
+    if tiny.family == "qwen3_5":
+        check_qwen35(tiny, model, ids)
     if tiny.name in ("llama-rope-scaled", "mistral-window", "qwen2-bias"):
         path = os.path.join(out, tiny.name + ".gguf")
         write_gguf(path, tiny, model)

@@ -12,7 +12,8 @@ use crate::EngineError;
 /// The weights of attention in one layer, and its cache.
 pub(super) struct AttentionPart<K: Kernels> {
     attention: Attention,
-    q: Linear<K>, // [heads * head_dim, hidden]
+    /// `[heads * head_dim, hidden]`; with an output gate `[heads * 2 * head_dim, hidden]`, of each head the query and the gate
+    q: Linear<K>,
     k: Linear<K>, // [kv_heads * head_dim, hidden]
     v: Linear<K>, // [kv_heads * head_dim, hidden]
     o: Linear<K>, // [hidden, heads * head_dim]
@@ -31,6 +32,14 @@ pub(super) struct AttentionBuffers<M: Memory> {
     k: M::Rows,      // [rows, kv_heads * head_dim]
     v: M::Rows,      // [rows, kv_heads * head_dim]
     output: M::Rows, // [rows, heads * head_dim]
+    /// Of a model with output gates.
+    gated: Option<GatedBuffers<M>>,
+}
+
+/// Buffers of queries with an output gate.
+struct GatedBuffers<M: Memory> {
+    both: M::Rows, // [rows, heads * 2 * head_dim]
+    gate: M::Rows, // [rows, heads * head_dim]
 }
 
 /// The rotary embeddings of a model, each once.
@@ -74,7 +83,7 @@ impl<K: Kernels> AttentionPart<K> {
         let name = |part: &str| format!("blk.{at}.{part}");
         let head_norm = |part: &str| source.norm(&name(part), attention.head_dim);
         Ok(Self {
-            q: source.linear(&name("attn_q"), q_width, hidden, biased)?,
+            q: source.linear(&name("attn_q"), attention.q_outputs(), hidden, biased)?,
             k: source.linear(&name("attn_k"), kv_width, hidden, biased)?,
             v: source.linear(&name("attn_v"), kv_width, hidden, biased)?,
             o: source.linear(&name("attn_output"), hidden, q_width, attention.output_bias)?,
@@ -107,8 +116,14 @@ impl<K: Kernels> AttentionPart<K> {
         let end = position + rows;
         let seen = attention.window.map_or(end, |window| end.min(window));
         {
-            let _op = op!("q_proj", at, [rows, hidden, q_width]);
-            kernels.linear(&mut s.h, &self.q, &mut b.q)?;
+            let _op = op!("q_proj", at, [rows, hidden, attention.q_outputs()]);
+            match &mut b.gated {
+                Some(gated) if attention.output_gate => {
+                    kernels.linear(&mut s.h, &self.q, &mut gated.both)?;
+                    kernels.split_pairs(&gated.both, attention.head_dim, &mut b.q, &mut gated.gate)?;
+                }
+                _ => kernels.linear(&mut s.h, &self.q, &mut b.q)?,
+            }
         }
         {
             let _op = op!("k_proj", at, [rows, hidden, kv_width]);
@@ -142,6 +157,10 @@ impl<K: Kernels> AttentionPart<K> {
             let _op = op!("attention", at, [rows, seen, attention.heads]);
             kernels.attend(&b.q, &self.cache, attention, self.sinks.as_ref(), position, &mut b.output)?;
         }
+        if let Some(gated) = b.gated.as_ref().filter(|_| attention.output_gate) {
+            let _op = op!("output_gate", at, [rows, q_width]);
+            kernels.multiply_by_sigmoid(&mut b.output, &gated.gate)?;
+        }
         let _op = op!("o_proj", at, [rows, q_width, hidden]);
         kernels.linear(&mut b.output, &self.o, &mut s.h)
     }
@@ -164,6 +183,10 @@ impl<M: Memory> AttentionBuffers<M> {
             k: memory.rows(kv_width)?,
             v: memory.rows(kv_width)?,
             output: memory.rows(q_width)?,
+            gated: match spec.attentions().any(|attention| attention.output_gate) {
+                true => Some(GatedBuffers { both: memory.rows(2 * q_width)?, gate: memory.rows(q_width)? }),
+                false => None,
+            },
         }))
     }
 }

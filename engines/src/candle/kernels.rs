@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use models::{Activation, Attention, Rope, Temperature, TensorView};
+use models::{Activation, Attention, GatedDeltaNet, Rope, Temperature, TensorView};
 
 use super::routing::Routing;
 use crate::{DeviceMemory, EngineError};
@@ -26,8 +26,8 @@ pub(super) trait Memory {
 
     /// Takes a matrix from the checkpoint.
     fn weight(&self, view: &TensorView<'_>) -> Result<Self::Weight, EngineError>;
-    /// Takes a vector from the checkpoint and adds `offset` to its elements.
-    fn vector(&self, view: &TensorView<'_>, offset: f32) -> Result<Self::Vector, EngineError>;
+    /// Takes a vector from the checkpoint, its elements changed by `change`.
+    fn vector(&self, view: &TensorView<'_>, change: &dyn Fn(f32) -> f32) -> Result<Self::Vector, EngineError>;
     /// Takes the kernels of a convolution from the checkpoint, where they are `[channels, taps]`.
     fn kernel(&self, view: &TensorView<'_>) -> Result<Self::Kernel, EngineError>;
     /// A buffer for activations of this width.
@@ -130,12 +130,48 @@ pub(super) trait Kernels: Memory {
     ) -> Result<(), EngineError>;
     /// Multiplies each row of `out` by a part of the row of `x`, which consists of parts as wide as `out`.
     fn multiply_by_part(&mut self, out: &mut Self::Rows, x: &Self::Rows, part: usize) -> Result<(), EngineError>;
+    /// `x = silu(x)`
+    fn silu(&mut self, x: &mut Self::Rows) -> Result<(), EngineError>;
+    /// `x = sigmoid(x)`
+    fn sigmoid(&mut self, x: &mut Self::Rows) -> Result<(), EngineError>;
+    /// `x = exp(a softplus(x))` per row; `a` is as wide as a row.
+    fn decay(&mut self, x: &mut Self::Rows, a: &Self::Vector) -> Result<(), EngineError>;
+    /// The outputs `[rows, value_heads * head_dim]` of the delta rule, which changes `state` `[value_heads * head_dim, head_dim]`.
+    fn delta_rule(
+        &mut self,
+        net: &GatedDeltaNet,
+        inputs: Delta<'_, Self>,
+        state: &mut Self::State,
+        out: &mut Self::Rows,
+    ) -> Result<(), EngineError>;
+    /// `first` and `second` are the halves of each part of the rows of `x` that is `2 width` wide.
+    fn split_pairs(
+        &mut self,
+        x: &Self::Rows,
+        width: usize,
+        first: &mut Self::Rows,
+        second: &mut Self::Rows,
+    ) -> Result<(), EngineError>;
+    /// `x *= sigmoid(gate)`
+    fn multiply_by_sigmoid(&mut self, x: &mut Self::Rows, gate: &Self::Rows) -> Result<(), EngineError>;
     /// `out[0] = x[last]`
     fn last(&mut self, x: &Self::Rows, out: &mut Self::Rows) -> Result<(), EngineError>;
     /// Waits until the device is done.
     fn sync(&mut self) -> Result<(), EngineError>;
     /// Called before the first operation of a request whose marks are recorded.
     fn prepare_recording(&mut self) {}
+}
+
+/// What the delta rule reads.
+pub(super) struct Delta<'a, M: Memory + ?Sized> {
+    /// Queries, keys and values `[rows, channels]`, which it may normalise in place.
+    pub(super) qkv: &'a mut M::Rows,
+    /// `[rows, value_heads]`
+    pub(super) decays: &'a M::Rows,
+    /// `[rows, value_heads]`
+    pub(super) rates: &'a M::Rows,
+    /// Added to the squared length of a query or a key.
+    pub(super) epsilon: f32,
 }
 
 /// What a pair of a token and an expert reads.

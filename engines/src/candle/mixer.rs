@@ -5,6 +5,7 @@ use traces::op;
 
 use super::attention::{AttentionBuffers, AttentionPart, Rotations};
 use super::failed;
+use super::gated_delta_net::{GatedDeltaNetBuffers, GatedDeltaNetPart};
 use super::kernels::{Kernels, Memory};
 use super::short_convolution::{ShortConvolutionBuffers, ShortConvolutionPart};
 use super::source::Source;
@@ -22,12 +23,14 @@ pub(super) struct MixerPart<K: Kernels> {
 enum Part<K: Kernels> {
     Attention(AttentionPart<K>),
     ShortConvolution(ShortConvolutionPart<K>),
+    GatedDeltaNet(GatedDeltaNetPart<K>),
 }
 
 /// Buffers of the token mixers, shared by all layers; `None` of a kind that the model does not have.
 pub(super) struct MixerBuffers<M: Memory> {
     attention: Option<AttentionBuffers<M>>,
     short_convolution: Option<ShortConvolutionBuffers<M>>,
+    gated_delta_net: Option<GatedDeltaNetBuffers<M>>,
 }
 
 impl<K: Kernels> MixerPart<K> {
@@ -48,6 +51,7 @@ impl<K: Kernels> MixerPart<K> {
                 Mixer::ShortConvolution(convolution) => {
                     Part::ShortConvolution(ShortConvolutionPart::load(source, at, *convolution)?)
                 }
+                Mixer::GatedDeltaNet(net) => Part::GatedDeltaNet(GatedDeltaNetPart::load(source, at, *net)?),
             },
             post_norm: has_post_norm.then(|| source.norm(&name("post_attention_norm.weight"), hidden)).transpose()?,
         })
@@ -70,6 +74,7 @@ impl<K: Kernels> MixerPart<K> {
         match &mut self.part {
             Part::Attention(part) => part.run(kernels, place, rotations, s, reserved(&mut b.attention)?)?,
             Part::ShortConvolution(part) => part.run(kernels, place, s, reserved(&mut b.short_convolution)?)?,
+            Part::GatedDeltaNet(part) => part.run(kernels, place, s, reserved(&mut b.gated_delta_net)?)?,
         }
         if let Some(norm) = &self.post_norm {
             let _op = op!("attn_post_norm", at, [rows, hidden]);
@@ -85,6 +90,7 @@ impl<M: Memory> MixerBuffers<M> {
         Ok(Self {
             attention: AttentionBuffers::new(memory, spec)?,
             short_convolution: ShortConvolutionBuffers::new(memory, spec)?,
+            gated_delta_net: GatedDeltaNetBuffers::new(memory, spec)?,
         })
     }
 }

@@ -7,6 +7,7 @@ mod attention;
 mod cpu;
 mod decoder;
 mod feed_forward;
+mod gated_delta_net;
 mod kernels;
 mod mixer;
 mod recurrent;

@@ -19,12 +19,23 @@ impl<K: Kernels> Source<'_, K> {
     }
 
     pub(super) fn vector(&self, name: &str, length: usize) -> Result<K::Vector, EngineError> {
-        self.kernels.vector(&self.tensor(name, &[length])?, 0.0)
+        self.changed_vector(name, length, |element| element)
+    }
+
+    /// A vector whose elements are changed by `change`.
+    pub(super) fn changed_vector(
+        &self,
+        name: &str,
+        length: usize,
+        change: impl Fn(f32) -> f32,
+    ) -> Result<K::Vector, EngineError> {
+        self.kernels.vector(&self.tensor(name, &[length])?, &change)
     }
 
     /// The weight of a norm.
     pub(super) fn norm(&self, name: &str, length: usize) -> Result<K::Vector, EngineError> {
-        self.kernels.vector(&self.tensor(name, &[length])?, self.checkpoint.spec()?.norm_offset)
+        let offset = self.checkpoint.spec()?.norm_offset;
+        self.changed_vector(name, length, |element| element + offset)
     }
 
     /// The kernels of a convolution, `[channels, taps]` in the file.
@@ -60,7 +71,7 @@ impl<K: Kernels> Source<'_, K> {
             let view = with_shape(view, &weight, &[outputs, inputs])?;
             let bias = biases.get(at).map(|bias| {
                 let bias = with_shape(bias.clone(), &bias.info().name, &[outputs])?;
-                self.kernels.vector(&bias, 0.0)
+                self.kernels.vector(&bias, &|element| element)
             });
             Ok(Linear { weight: self.kernels.weight(&view)?, bias: bias.transpose()? })
         };

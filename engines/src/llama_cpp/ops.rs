@@ -5,7 +5,7 @@
 
 use llama_cpp_sys_2 as sys;
 use models::cost::OpKind;
-use models::{FeedForward, NormPlacement, Spec};
+use models::{FeedForward, Mixer, NormPlacement, Spec};
 use traces::record::{NO_LAYER, OpGuard};
 
 /// A node of the graph.
@@ -32,6 +32,8 @@ pub(super) struct Described {
     expert_biases: bool,
     /// Outputs of gate and up together, in dense feed-forward parts: a matrix `ffn_up` with so many holds both.
     gate_and_up: Option<usize>,
+    /// Some layers have a gated delta net. A matrix `attn_qkv` is then its own.
+    delta_net: bool,
     /// There is a norm after attention. Without it, a norm of that name is the one before the feed-forward part (gpt-oss).
     norm_after_attention: bool,
 }
@@ -49,6 +51,7 @@ impl Described {
                 FeedForward::Dense(gated) => Some(2 * gated.width),
                 FeedForward::Experts(_) => None,
             }),
+            delta_net: spec.layers.iter().any(|layer| matches!(layer.mixer, Mixer::GatedDeltaNet(_))),
             norm_after_attention: spec.layers.iter().any(|layer| layer.norms == NormPlacement::BeforeAndAfter),
         }
     }
@@ -67,11 +70,20 @@ pub(super) fn classify(node: &Node<'_>, described: Described, before: Option<(Op
         sys::GGML_OP_MUL if node.inputs[1].contains(".conv.conv-") => {
             return Some((OpKind::Convolution, layer_of_name(node.inputs[1])));
         }
+        sys::GGML_OP_MUL if node.name.starts_with("attn_gated") => OpKind::OutputGate,
         sys::GGML_OP_MUL => return norm(node, described),
         sys::GGML_OP_ADD => return addition(node, before),
         sys::GGML_OP_ROPE => OpKind::Rope,
-        // Of convolutions and of the rest of a recurrent part.
-        sys::GGML_OP_CPY if node.name.starts_with("cache_r") || node.name.starts_with("cache_s") => OpKind::StateUpdate,
+        // The state of a convolution, and that of the heads of a delta net, which is written after its rule.
+        sys::GGML_OP_CPY if node.name.starts_with("cache_r") => OpKind::StateUpdate,
+        sys::GGML_OP_CPY if node.name.starts_with("conv_state_update") => {
+            return Some((OpKind::StateUpdate, layer_of_name(node.inputs[0])));
+        }
+        sys::GGML_OP_CPY if node.name.starts_with("cache_s") => OpKind::DeltaRule,
+        // Queries and keys, divided by their length.
+        sys::GGML_OP_SCALE if node.name.starts_with("q_conv") || node.name.starts_with("k_conv") => OpKind::DeltaRule,
+        sys::GGML_OP_UNARY if node.name.starts_with("conv_output_silu") => OpKind::Convolution,
+        sys::GGML_OP_UNARY if node.name.starts_with("beta_sigmoid") => OpKind::BetaProj,
         sys::GGML_OP_SET_ROWS | sys::GGML_OP_CPY if node.name.starts_with("cache_") => OpKind::KvWrite,
         sys::GGML_OP_FLASH_ATTN_EXT | sys::GGML_OP_SOFT_MAX => OpKind::Attention,
         sys::GGML_OP_CONT if node.name.starts_with("kqv_out") => OpKind::Attention,
@@ -131,7 +143,10 @@ fn product(node: &Node<'_>, described: Described) -> Option<(OpKind, u32)> {
     let kind = match part {
         "attn_qkv" | "attn_q" | "attn_k" | "attn_v" if described.qkv_bias => return None,
         "attn_output" if described.output_bias => return None,
+        "attn_qkv" if described.delta_net => OpKind::DeltaQkvProj,
         "attn_qkv" => OpKind::QkvProj,
+        "attn_gate" if described.delta_net => OpKind::DeltaGateProj,
+        "ssm_out" => OpKind::DeltaOutProj,
         "attn_q" => OpKind::QProj,
         "attn_k" => OpKind::KProj,
         "attn_v" => OpKind::VProj,
@@ -153,9 +168,14 @@ fn product(node: &Node<'_>, described: Described) -> Option<(OpKind, u32)> {
 }
 
 fn norm(node: &Node<'_>, described: Described) -> Option<(OpKind, u32)> {
+    // No norm, and a weight without a kind: the product with the decays of heads.
+    if let Some(layer) = node.inputs[1].strip_prefix("blk.").and_then(|rest| rest.strip_suffix(".ssm_a")) {
+        return Some((OpKind::DecayProj, layer.parse().unwrap_or(NO_LAYER)));
+    }
     let (layer, part) = place(node.inputs[1]);
     let kind = match part {
         "attn_norm" => OpKind::AttnNorm,
+        "ssm_norm" => OpKind::DeltaNorm,
         "attn_q_norm" => OpKind::QNorm,
         "attn_k_norm" => OpKind::KNorm,
         "post_attention_norm" if described.norm_after_attention => OpKind::AttnPostNorm,
@@ -183,7 +203,7 @@ fn addition(node: &Node<'_>, before: Option<(OpKind, u32)>) -> Option<(OpKind, u
         {
             return Some((OpKind::AttnResidual, layer));
         }
-        _ if node.name.starts_with("ffn_inp") || node.name.starts_with("sa_out") => {
+        _ if ["ffn_inp", "sa_out", "attn_residual"].iter().any(|name| node.name.starts_with(name)) => {
             return Some((OpKind::AttnResidual, layer_of_name(node.name)));
         }
         _ if node.name.starts_with("l_out") || node.name.starts_with("ffn_out") => {
@@ -223,6 +243,8 @@ pub(super) fn mark(kind: OpKind, layer: u32, [columns, rows]: [usize; 2]) -> OpG
     named!(
         Embed => "embed", AttnNorm => "attn_norm", QkvProj => "qkv_proj", QProj => "q_proj", KProj => "k_proj", VProj => "v_proj",
         QNorm => "q_norm", KNorm => "k_norm", Rope => "rope", KvWrite => "kv_write", Attention => "attention", OProj => "o_proj",
+        OutputGate => "output_gate", DeltaQkvProj => "delta_qkv_proj", DeltaGateProj => "delta_gate_proj", BetaProj => "beta_proj",
+        DecayProj => "decay_proj", DeltaRule => "delta_rule", DeltaNorm => "delta_norm", DeltaOutProj => "delta_out_proj",
         ConvInProj => "conv_in_proj", StateUpdate => "state_update", Convolution => "convolution", ConvOutProj => "conv_out_proj",
         AttnPostNorm => "attn_post_norm", AttnResidual => "attn_residual", FfnNorm => "ffn_norm", Router => "router",
         ExpertChoice => "expert_choice", ExpertsGateUp => "experts_gate_up", ExpertsDown => "experts_down", ExpertsSum => "experts_sum",

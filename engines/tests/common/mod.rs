@@ -55,7 +55,8 @@ pub(crate) fn load(engine: &dyn Engine, checkpoint: &Checkpoint, options: &LoadO
 type LayerPart = (&'static str, fn(&Layer) -> bool);
 
 /// The parts of layers that MLX's decoder does not have.
-const MISSING_IN_MLX: [LayerPart; 5] = [
+const MISSING_IN_MLX: [LayerPart; 6] = [
+    ("gated delta net", |layer| matches!(layer.mixer, Mixer::GatedDeltaNet(_))),
     ("short convolution", |layer| matches!(layer.mixer, Mixer::ShortConvolution(_))),
     ("experts", |layer| layer.feed_forward.experts().is_some()),
     ("clamped SwiGLU", |layer| layer.feed_forward.gated().activation == Activation::ClampedSwiglu),

@@ -1,13 +1,25 @@
 //! A small model of each architecture, with everything that distinguishes it.
 
 use models::{
-    Activation, Arch, Attention, Experts, FeedForward, Gated, Gating, Layer, Mixer, NormPlacement, Rope, RopeLayout,
-    RopeScaling, Scores, ShortConvolution, Spec, Temperature,
+    Activation, Arch, Attention, DeltaLayout, Experts, FeedForward, Gated, GatedDeltaNet, Gating, Layer, Mixer,
+    NormPlacement, Rope, RopeLayout, RopeScaling, Scores, SharedExpert, ShortConvolution, Spec, Temperature,
 };
 
 /// Every architecture that can be written as a GGUF file.
-pub(crate) const ARCHITECTURES: [&str; 10] =
-    ["llama", "qwen2", "qwen3", "qwen3moe", "gemma3", "smollm3", "ministral3", "gpt-oss", "phi3", "lfm2"];
+pub(crate) const ARCHITECTURES: [&str; 12] = [
+    "llama",
+    "qwen2",
+    "qwen3",
+    "qwen3moe",
+    "gemma3",
+    "smollm3",
+    "ministral3",
+    "gpt-oss",
+    "phi3",
+    "lfm2",
+    "qwen35",
+    "qwen35moe",
+];
 
 /// Six layers of width 256 with four query heads over two key and value heads of 64.
 pub(crate) fn spec(arch: &'static str) -> Spec {
@@ -110,6 +122,27 @@ fn layer(arch: &str, at: usize) -> Layer {
             mixer: Mixer::ShortConvolution(ShortConvolution { channels: 256, kernel: 3 }),
             ..layer(plain(None))
         },
+        "qwen35" | "qwen35moe" => {
+            // Two value heads read each key head. A quarter of each head is rotated.
+            let layout = DeltaLayout::Alternating;
+            let net = GatedDeltaNet { key_heads: 2, value_heads: 4, head_dim: 64, kernel: 4, layout };
+            let rope = Rope { theta: 1e7, dim: 16, layout: RopeLayout::Halves, scaling: None };
+            let attention = Attention { qk_norm: true, output_gate: true, ..plain(Some(rope)) };
+            let dense = layer(attention);
+            let mixer = if at % 4 == 3 { dense.mixer.clone() } else { Mixer::GatedDeltaNet(net) };
+            let feed_forward = match arch {
+                "qwen35" => dense.feed_forward.clone(),
+                _ => FeedForward::Experts(Experts {
+                    count: 6,
+                    used: 2,
+                    expert: Gated { width: 128, activation: Activation::Silu },
+                    gating: Gating { scores: Scores::Softmax, normalised: true, scale: None },
+                    biased: false,
+                    shared: Some(SharedExpert { width: 128, gated: true }),
+                }),
+            };
+            Layer { mixer, feed_forward, ..dense }
+        }
         "lfm2" => layer(Attention { qk_norm: true, ..halves(1e6, None) }),
         other => panic!("no tiny model of {other}"),
     }

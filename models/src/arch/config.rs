@@ -45,8 +45,11 @@ pub(super) fn read(config: &Object<'_>, architecture: &Architecture) -> Result<S
     }
     let kv_heads = config.count("num_key_value_heads")?.unwrap_or(heads);
     let context_length = required("max_position_embeddings")?;
-    // LFM2 has other names for these two.
-    let width = config.count("intermediate_size")?.or(config.count("block_ff_dim")?);
+    // LFM2 has other names for these two; models with experts alone state the width of those.
+    let width = match config.count("intermediate_size")?.or(config.count("block_ff_dim")?) {
+        None if architecture.has_experts => config.count("moe_intermediate_size")?,
+        width => width,
+    };
     let norm_eps = config.number("rms_norm_eps")?.or(config.number("norm_eps")?);
     let layer = Layer {
         feed_forward: FeedForward::Dense(Gated {

@@ -83,6 +83,11 @@ pub(super) fn read(metadata: &Metadata, find: &FindTensor<'_>, architecture: &Ar
         layout: architecture.gguf_layout,
         scaling: scaling(metadata, find, prefix, dim, context_length)?,
     };
+    // Files of models with experts alone may state the width of those only.
+    let width = match count("feed_forward_length")? {
+        None if architecture.has_experts => count("expert_feed_forward_length")?,
+        width => width,
+    };
     const KV_HEADS: &str = "attention.head_count_kv";
     let kv_heads = match architecture.has_other_mixers {
         false => count(KV_HEADS)?,
@@ -94,7 +99,7 @@ pub(super) fn read(metadata: &Metadata, find: &FindTensor<'_>, architecture: &Ar
             ..Attention::plain(heads, kv_heads.unwrap_or(heads), head_dim, Some(rope))
         }),
         feed_forward: FeedForward::Dense(Gated {
-            width: required("feed_forward_length")?,
+            width: metadata.required(&key("feed_forward_length"), width)?,
             activation: architecture.activation,
         }),
         norms: NormPlacement::Before,

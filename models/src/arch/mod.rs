@@ -16,6 +16,7 @@ mod mistral;
 mod phi3;
 mod qwen2;
 mod qwen3;
+mod qwen35;
 mod qwen3moe;
 mod rope_tables;
 mod smollm3;
@@ -35,7 +36,7 @@ pub(crate) use rope_tables::rope_tensors;
 pub(crate) use stored::{as_described, as_stored, described_names, place};
 pub(crate) use tensors::{check, check_spec};
 
-const ARCHITECTURES: [Architecture; 11] = [
+const ARCHITECTURES: [Architecture; 13] = [
     llama::LLAMA,
     mistral::MISTRAL,
     qwen2::QWEN2,
@@ -47,6 +48,8 @@ const ARCHITECTURES: [Architecture; 11] = [
     gpt_oss::GPT_OSS,
     phi3::PHI3,
     lfm2::LFM2,
+    qwen35::QWEN35,
+    qwen35::QWEN35_MOE,
 ];
 
 /// The architecture of a shape.

@@ -25,7 +25,11 @@ pub(super) const FUSED_QKV: Stored = Stored { file: "attn_qkv", parts: &["attn_q
 pub(crate) fn described_names<'a>(spec: &Spec, name: &'a str) -> Vec<Cow<'a, str>> {
     let (start, part, kind) = split(name);
     let own = of(&spec.arch).map_or(&[][..], |architecture| architecture.stored);
-    match own.iter().chain([&FUSED_QKV]).find(|stored| stored.file == part) {
+    let layer = start.strip_prefix("blk.").and_then(|rest| rest.strip_suffix('.')?.parse::<usize>().ok());
+    let layer = layer.and_then(|layer| spec.layers.get(layer));
+    // Of a gated delta net it is the weight itself.
+    let fused = Some(&FUSED_QKV).filter(|_| layer.is_none_or(|layer| layer.mixer.attention().is_some()));
+    match own.iter().chain(fused).find(|stored| stored.file == part) {
         None => vec![Cow::Borrowed(name)],
         Some(stored) => stored.parts.iter().map(|part| Cow::Owned(format!("{start}{part}{kind}"))).collect(),
     }

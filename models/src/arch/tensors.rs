@@ -7,7 +7,8 @@ use super::rope_tables::ROPE_TABLES;
 use crate::dtype::DType;
 use crate::error::{Cause, CauseOrAdvice, Mismatch, printable};
 use crate::spec::{
-    Attention, Experts, FeedForward, Mixer, ShortConvolution, Spec, Weight, WeightKind, expert_part, weights,
+    Attention, Experts, FeedForward, GatedDeltaNet, Mixer, ShortConvolution, Spec, Weight, WeightKind, expert_part,
+    weights,
 };
 use crate::tensor::TensorInfo;
 
@@ -44,7 +45,7 @@ pub(crate) fn check<'a>(
         if info.shape != *shape {
             return mismatch(name, dimensions(shape), dimensions(&info.shape), Cause::OfDifferentModels.into());
         }
-        let is_vector = matches!(kind, WeightKind::Norm | WeightKind::Bias);
+        let is_vector = matches!(kind, WeightKind::Norm | WeightKind::Bias | WeightKind::Decay);
         let usable = match is_vector {
             true => !info.dtype.is_quantised(),
             false => !matches!(info.dtype, DType::Q8_1 | DType::Q8_K),
@@ -144,6 +145,7 @@ pub(crate) fn check_spec(file: &Path, spec: &Spec) -> Result<(), Box<Mismatch>> 
         match &layer.mixer {
             Mixer::Attention(attention) => check_attention(file, attention)?,
             Mixer::ShortConvolution(convolution) => check_short_convolution(file, convolution)?,
+            Mixer::GatedDeltaNet(net) => check_gated_delta_net(file, net)?,
         }
     }
     Ok(())
@@ -182,6 +184,20 @@ fn check_attention(file: &Path, attention: &Attention) -> Result<(), Box<Mismatc
         }
     }
     Ok(())
+}
+
+fn check_gated_delta_net(file: &Path, net: &GatedDeltaNet) -> Result<(), Box<Mismatch>> {
+    within(file, "number of value heads", net.value_heads, 4096)?;
+    within(file, "number of key heads", net.key_heads, net.value_heads)?;
+    within(file, "width of a head", net.head_dim, 4096)?;
+    if !net.value_heads.is_multiple_of(net.key_heads) {
+        let expected = format!("a divisor of {} value heads", net.value_heads);
+        return Err(wrong_shape(file, "number of key heads", &expected, net.key_heads.to_string()));
+    }
+    match net.kernel {
+        2..=64 => Ok(()),
+        other => Err(wrong_shape(file, "tokens of a convolution", "2 to 64", other.to_string())),
+    }
 }
 
 fn check_short_convolution(file: &Path, convolution: &ShortConvolution) -> Result<(), Box<Mismatch>> {

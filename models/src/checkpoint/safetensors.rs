@@ -227,7 +227,7 @@ fn table(file: &Path, bytes: &[u8], spec: &Spec, scheme: Option<&MlxScheme>) -> 
 
 /// Whether a tensor of this GGUF name holds the kernels of a convolution.
 fn is_kernel(gguf_name: &str) -> bool {
-    gguf_name.ends_with(".shortconv.conv.weight")
+    [".shortconv.conv.weight", ".ssm_conv1d.weight"].iter().any(|end| gguf_name.ends_with(end))
 }
 
 /// The type of floats; `None` for every other.
@@ -304,6 +304,14 @@ fn gguf_name(name: &str, spec: &Spec) -> Option<String> {
             if (module, kind) == ("self_attn", "sinks") && number.to_string() == layer {
                 return Some(format!("blk.{number}.attn_sinks.weight"));
             }
+            // Vectors of a gated delta net without a kind.
+            if module == "linear_attn" && number.to_string() == layer {
+                return match kind {
+                    "A_log" => Some(format!("blk.{number}.ssm_a")),
+                    "dt_bias" => Some(format!("blk.{number}.ssm_dt.bias")),
+                    _ => None,
+                };
+            }
             let module = match module {
                 // With norms after the parts, this name is that of the norm after attention.
                 "post_attention_layernorm" if norms == NormPlacement::BeforeAndAfter => "post_attention_norm",
@@ -312,6 +320,13 @@ fn gguf_name(name: &str, spec: &Spec) -> Option<String> {
                 "self_attn.q_norm" | "self_attn.q_layernorm" => "attn_q_norm",
                 "self_attn.k_norm" | "self_attn.k_layernorm" => "attn_k_norm",
                 "input_layernorm" | "operator_norm" => "attn_norm",
+                "linear_attn.in_proj_qkv" => "attn_qkv",
+                "linear_attn.in_proj_z" => "attn_gate",
+                "linear_attn.in_proj_b" => "ssm_beta",
+                "linear_attn.in_proj_a" => "ssm_alpha",
+                "linear_attn.conv1d" => "ssm_conv1d",
+                "linear_attn.norm" => "ssm_norm",
+                "linear_attn.out_proj" => "ssm_out",
                 "conv.in_proj" => "shortconv.in_proj",
                 "conv.conv" => "shortconv.conv",
                 "conv.out_proj" => "shortconv.out_proj",

@@ -10,8 +10,8 @@ use super::weight_types::WeightTypes;
 use crate::dtype::DType;
 use crate::op_kind::OpKind;
 use crate::spec::{
-    Activation, Attention, CacheTypes, Experts, FeedForward, Gated, Mixer, NormPlacement, STATE, SharedExpert,
-    ShortConvolution, Spec,
+    Activation, Attention, CacheTypes, Experts, FeedForward, Gated, GatedDeltaNet, Mixer, NormPlacement, STATE,
+    SharedExpert, ShortConvolution, Spec,
 };
 use crate::units::{Bytes, Flops};
 
@@ -203,6 +203,7 @@ impl Pass<'_> {
         match &layer.mixer {
             Mixer::Attention(attention) => self.attention_ops(attention, at, ops),
             Mixer::ShortConvolution(convolution) => self.short_convolution_ops(convolution, at, ops),
+            Mixer::GatedDeltaNet(net) => self.gated_delta_net_ops(net, at, ops),
         }
         if layer.norms == NormPlacement::BeforeAndAfter {
             ops.push(self.norm(OpKind::AttnPostNorm, at, tokens, hidden));
@@ -213,7 +214,7 @@ impl Pass<'_> {
     fn attention_ops(&self, attention: &Attention, at: Option<usize>, ops: &mut Vec<OpCost>) {
         let (hidden, tokens) = (self.spec.hidden, self.tokens);
         let (q, kv, biased) = (attention.q_width(), attention.kv_width(), attention.qkv_bias);
-        ops.push(self.matmul(OpKind::QProj, at, [tokens, hidden, q], biased));
+        ops.push(self.matmul(OpKind::QProj, at, [tokens, hidden, attention.q_outputs()], biased));
         ops.push(self.matmul(OpKind::KProj, at, [tokens, hidden, kv], biased));
         ops.push(self.matmul(OpKind::VProj, at, [tokens, hidden, kv], biased));
         if attention.qk_norm {
@@ -223,7 +224,84 @@ impl Pass<'_> {
         ops.extend(self.rope(attention, at));
         ops.push(self.kv_write(attention, at));
         ops.push(self.attention(attention, at));
+        if attention.output_gate {
+            ops.push(self.elementwise(OpKind::OutputGate, at, [tokens, q], 5));
+        }
         ops.push(self.matmul(OpKind::OProj, at, [tokens, q, hidden], attention.output_bias));
+    }
+
+    fn gated_delta_net_ops(&self, net: &GatedDeltaNet, at: Option<usize>, ops: &mut Vec<OpCost>) {
+        let (hidden, tokens) = (self.spec.hidden, self.tokens);
+        let (channels, values) = (net.channels(), net.value_width());
+        ops.push(self.matmul(OpKind::DeltaQkvProj, at, [tokens, hidden, channels], false));
+        ops.push(self.matmul(OpKind::DeltaGateProj, at, [tokens, hidden, values], false));
+        ops.extend(self.delta_rates(net, at));
+        ops.push(OpCost {
+            state_bytes: STATE.row_bytes(net.convolution_state_elements()) * 2,
+            activation_bytes: Bytes(ACTIVATION * 2 * (tokens * channels) as u64),
+            ..self.op(OpKind::StateUpdate, at, [tokens, channels, 0])
+        });
+        // The products and sums of the kernel, then SiLU (4 operations).
+        let elements = (tokens * channels) as u64;
+        ops.push(OpCost {
+            flops: Flops(elements * (2 * net.kernel as u64 - 1 + 4)),
+            weight_bytes: self.types.of_op(OpKind::Convolution, at).row_bytes(net.kernel) * channels as u64,
+            activation_bytes: Bytes(ACTIVATION * 2 * elements),
+            ..self.op(OpKind::Convolution, at, [tokens, channels, 0])
+        });
+        ops.push(self.delta_rule(net, at));
+        let norm = self.norm(OpKind::DeltaNorm, at, tokens * net.value_heads, net.head_dim);
+        let gate = self.elementwise(OpKind::DeltaNorm, at, [tokens, values], 5);
+        ops.push(OpCost {
+            flops: norm.flops + gate.flops,
+            activation_bytes: gate.activation_bytes,
+            shape: [tokens, values, 0],
+            ..norm
+        });
+        ops.push(self.matmul(OpKind::DeltaOutProj, at, [tokens, values, hidden], false));
+    }
+
+    /// The rate of learning and the decay of each of `h` value heads of a gated delta net: a projection each, and functions of its outputs.
+    ///
+    /// ```text
+    /// beta   FLOP t h (2 H + 4)    sigmoid: negate, exp, sum, quotient       weight bytes h row(H)
+    /// decay  FLOP t h (2 H + 5)    softplus of a sum: 3; product, exp        weight bytes h row(H) + 2 row(h) in F32
+    /// activation bytes 4 t (H + h) of each
+    /// ```
+    ///
+    /// Source: arXiv:2412.06464, equation 10; transformers, `Qwen3_5GatedDeltaNet`.
+    fn delta_rates(&self, net: &GatedDeltaNet, layer: Option<usize>) -> [OpCost; 2] {
+        let (heads, elements) = (net.value_heads, (self.tokens * net.value_heads) as u64);
+        let of = |kind, per_element, vectors: u64| {
+            let product = self.matmul(kind, layer, [self.tokens, self.spec.hidden, heads], false);
+            OpCost {
+                flops: product.flops + Flops(elements * per_element),
+                weight_bytes: product.weight_bytes + DType::F32.row_bytes(heads) * vectors,
+                ..product
+            }
+        };
+        [of(OpKind::BetaProj, 4, 0), of(OpKind::DecayProj, 5, 2)]
+    }
+
+    /// The delta rule of `h` value heads of width `d`, token by token, with the lengths of `q` and `k` of `g` key heads:
+    ///
+    /// ```text
+    /// FLOP t (2 g 3 d + h (7 d^2 + 3 d))    of a head: S d (d^2), S k (2 d^2), the difference and its rate (2 d), S + u k^T (2 d^2),
+    ///                                       S q (2 d^2) and its scale (d)
+    /// state bytes 2 x 4 h d^2  (read and written once per pass; it stays on chip between tokens)
+    /// activation bytes 4 t (C + 2 h + h d)  (q, k, v and the rates read, output written)
+    /// ```
+    ///
+    /// Unit: the form by tokens, as decoders compute it; forms by chunks have more operations. Source: as [`Pass::delta_rates`].
+    fn delta_rule(&self, net: &GatedDeltaNet, layer: Option<usize>) -> OpCost {
+        let (tokens, d) = (self.tokens as u64, net.head_dim as u64);
+        let (heads, key_heads, channels) = (net.value_heads as u64, net.key_heads as u64, net.channels() as u64);
+        OpCost {
+            flops: Flops(tokens * (6 * key_heads * d + heads * (7 * d * d + 3 * d))),
+            state_bytes: STATE.row_bytes(net.head_state_elements()) * 2,
+            activation_bytes: Bytes(ACTIVATION * tokens * (channels + 2 * heads + heads * d)),
+            ..self.op(OpKind::DeltaRule, layer, [self.tokens, net.value_width(), 0])
+        }
     }
 
     fn short_convolution_ops(&self, convolution: &ShortConvolution, at: Option<usize>, ops: &mut Vec<OpCost>) {
@@ -523,7 +601,8 @@ impl Pass<'_> {
     /// An op on two inputs `[t, width]`, element by element:
     ///
     /// ```text
-    /// FLOP t width per_element    residual 1 (a sum); silu(g) u = g / (1 + exp(-g)) u: 5 (negate, exp, sum, quotient, product); GELU by
+    /// FLOP t width per_element    residual 1 (a sum); silu(g) u = g / (1 + exp(-g)) u: 5 (negate, exp, sum, quotient, product);
+    ///                           the gate of an output x sigmoid(g): 5, as silu;  GELU by
     ///                           tanh: 10 (square, cube, product, sum, product, tanh, sum, two products, product with u); clamped
     ///                           SwiGLU: 9 (three bounds, product, exp, sum, quotient; sum with 1, product)
     /// activation bytes 4 t 3 width (two read, one written)

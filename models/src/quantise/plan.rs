@@ -8,7 +8,7 @@ use crate::checkpoint::Checkpoint;
 use crate::container::gguf::{ALIGNMENT, NewTensor};
 use crate::dtype::DType;
 use crate::error::{Error, Mismatch};
-use crate::spec::{EMBEDDING, Spec, Weight, WeightKind, weights};
+use crate::spec::{DeltaLayout, EMBEDDING, Mixer, Spec, Weight, WeightKind, weights};
 use crate::tensor::TensorView;
 use crate::units::Bytes;
 
@@ -65,6 +65,7 @@ impl RotaryOrder {
 /// All tensors in the order of a GGUF source, else in the order of the computation.
 pub(super) fn plan(checkpoint: &Checkpoint, target: Target) -> Result<Vec<PlannedTensor<'_>>, Error> {
     let spec = checkpoint.spec()?;
+    check_delta_nets(checkpoint, spec)?;
     let kinds = weights(spec).into_iter().map(|Weight { name, kind, .. }| (name, kind)).collect();
     let mut builder = PlanBuilder { checkpoint, spec, target, kinds, tensors: Vec::new(), offset: 0 };
     if checkpoint.metadata().is_some() {
@@ -85,6 +86,26 @@ pub(super) fn plan(checkpoint: &Checkpoint, target: Target) -> Result<Vec<Planne
         }
     }
     Ok(builder.tensors)
+}
+
+/// Refuses a folder whose value heads are in another order than in GGUF files: that is so where several of them read one key head.
+fn check_delta_nets(checkpoint: &Checkpoint, spec: &Spec) -> Result<(), Error> {
+    for (at, layer) in spec.layers.iter().enumerate() {
+        if let Mixer::GatedDeltaNet(net) = &layer.mixer
+            && net.layout == DeltaLayout::Grouped
+            && net.value_heads != net.key_heads
+        {
+            let (key_heads, value_heads) = (net.key_heads, net.value_heads);
+            return Err(Error::Quantise(Mismatch::at(
+                checkpoint.path(),
+                format!("gated delta net in layer {at}"),
+                format!("{key_heads} value heads, as many as key heads"),
+                format!("{value_heads}, whose order GGUF files change"),
+                "convert the folder with llama.cpp's convert_hf_to_gguf.py, or take a GGUF file of the model",
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// Collects the tensors and computes their positions.
@@ -127,7 +148,7 @@ impl<'a> PlanBuilder<'a> {
         let source = if stored.mlx_bits_and_group_size().is_some() {
             let companion = |kind: &str| checkpoint.tensor(&name.replace("weight", kind));
             TensorSource::Mlx { scales: companion("scales")?, biases: companion("biases")?, view, order }
-        } else if let Some(values) = self.offset_norm(&view)? {
+        } else if let Some(values) = self.changed_vector(&view)? {
             TensorSource::Values(values)
         } else if stored == dtype && order.is_none() {
             TensorSource::Copy(view)
@@ -152,11 +173,18 @@ impl<'a> PlanBuilder<'a> {
         self.target.dtype(self.spec, name, self.kinds.get(name).copied(), cols)
     }
 
-    /// The weights of a norm whose file stores them with an offset, which GGUF does not have.
-    fn offset_norm(&self, view: &TensorView<'_>) -> Result<Option<Vec<f32>>, Error> {
+    /// The elements of a vector that GGUF stores otherwise than the source: norms, which it has without an offset, and the decays of a
+    /// folder, which it has negative instead of their logarithms.
+    fn changed_vector(&self, view: &TensorView<'_>) -> Result<Option<Vec<f32>>, Error> {
         let (info, offset) = (view.info(), self.spec.norm_offset);
         let [length] = info.shape[..] else { return Ok(None) };
-        if offset == 0.0 || !info.name.ends_with("norm.weight") {
+        if self.kinds.get(&info.name) == Some(&WeightKind::Decay) && self.checkpoint.metadata().is_none() {
+            let mut values = vec![0.0; length];
+            dequantise(view, 0, &mut values).map_err(Error::Quantise)?;
+            values.iter_mut().for_each(|logarithm| *logarithm = -logarithm.exp());
+            return Ok(Some(values));
+        }
+        if offset == 0.0 || !info.name.ends_with("norm.weight") || info.name.ends_with(".ssm_norm.weight") {
             return Ok(None);
         }
         let mut values = vec![0.0; length];

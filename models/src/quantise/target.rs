@@ -62,9 +62,10 @@ impl Target {
                 DType::Q6_K => DType::Q8_0,
                 other => other,
             },
-            Some(WeightKind::Router | WeightKind::Convolution | WeightKind::Norm | WeightKind::Bias) | None => {
-                DType::F32
-            }
+            Some(
+                WeightKind::Router | WeightKind::Convolution | WeightKind::Decay | WeightKind::Norm | WeightKind::Bias,
+            )
+            | None => DType::F32,
         }
     }
 }

@@ -3,8 +3,9 @@
 
 use super::entry::{Entry, Mirror, Source, Wheel};
 use crate::spec::{
-    Activation, Arch, Attention, Experts, FeedForward, Gated, Gating, Layer, Mixer, NormPlacement, Rope, RopeLayout,
-    RopeScaling, Scores, ShortConvolution, Spec, Temperature, long_rope_magnitude, yarn_magnitude,
+    Activation, Arch, Attention, DeltaLayout, Experts, FeedForward, Gated, GatedDeltaNet, Gating, Layer, Mixer,
+    NormPlacement, Rope, RopeLayout, RopeScaling, Scores, SharedExpert, ShortConvolution, Spec, Temperature,
+    long_rope_magnitude, yarn_magnitude,
 };
 use crate::tokenizer::TokenizerFamily::{ByteLevelBpe, SentencePiece};
 use crate::units::{Bytes, Params};
@@ -13,7 +14,7 @@ use crate::units::{Bytes, Params};
 pub(super) const REFERENCE: usize = 6;
 
 /// All models: first those that the tool was built for, then the others, each sorted by name.
-pub static MODELS: [Entry; 16] = [
+pub static MODELS: [Entry; 18] = [
     DEEPSEEK_R1,
     LLAMA_3_1_8B,
     LLAMA_3_2_1B,
@@ -29,6 +30,8 @@ pub static MODELS: [Entry; 16] = [
     QWEN_3_0_6B,
     QWEN_3_30B_A3B,
     QWEN_3_4B,
+    QWEN_3_5_0_8B,
+    QWEN_3_5_35B_A3B,
     SMOLLM3_3B,
 ];
 
@@ -633,6 +636,96 @@ fn qwen3(arch: &'static str) -> Spec {
 
 fn qwen3_attention(heads: usize, kv_heads: usize) -> Attention {
     Attention { qk_norm: true, ..Attention::plain(heads, kv_heads, 128, Some(rope(1_000_000.0, 128, None))) }
+}
+
+const QWEN_3_5_0_8B: Entry = Entry {
+    name: "qwen-3.5-0.8b",
+    aliases: &["qwen3.5-0.8b"],
+    title: "Qwen 3.5 0.8B",
+    summary: "Alibaba's smallest model of 2026: gated delta nets in three of four layers",
+    license: "Apache-2.0",
+    gguf: file("unsloth/Qwen3.5-0.8B-GGUF", "Qwen3.5-0.8B-Q4_K_M.gguf"),
+    quants: &[
+        ("Q4_0", "Qwen3.5-0.8B-Q4_0.gguf"),
+        ("Q4_K_M", "Qwen3.5-0.8B-Q4_K_M.gguf"),
+        ("Q8_0", "Qwen3.5-0.8B-Q8_0.gguf"),
+    ],
+    safetensors: file("Qwen/Qwen3.5-0.8B", INDEX),
+    mirror: None,
+    shape: || Spec {
+        hidden: 1024,
+        tied_embeddings: true,
+        layers: qwen35_layers(24, (8, 2), 16, &FeedForward::dense(3584)),
+        ..qwen35("qwen35")
+    },
+    parameters: Params(752_393_024),
+    tokenizer: ByteLevelBpe("qwen35"),
+    note: Some("reasons before it answers: answers are long"),
+};
+
+const QWEN_3_5_35B_A3B: Entry = Entry {
+    name: "qwen-3.5-35b-a3b",
+    aliases: &["qwen3.5-35b-a3b"],
+    title: "Qwen 3.5 35B A3B",
+    summary: "gated delta nets, and 256 experts, of which a token uses 8 and a shared one",
+    license: "Apache-2.0",
+    gguf: file("unsloth/Qwen3.5-35B-A3B-GGUF", "Qwen3.5-35B-A3B-Q4_K_M.gguf"),
+    quants: &[("Q4_K_M", "Qwen3.5-35B-A3B-Q4_K_M.gguf"), ("Q8_0", "Qwen3.5-35B-A3B-Q8_0.gguf")],
+    safetensors: file("Qwen/Qwen3.5-35B-A3B", INDEX),
+    mirror: None,
+    shape: || {
+        let experts = Experts {
+            count: 256,
+            used: 8,
+            expert: Gated { width: 512, activation: Activation::Silu },
+            gating: Gating { scores: Scores::Softmax, normalised: true, scale: None },
+            biased: false,
+            shared: Some(SharedExpert { width: 512, gated: true }),
+        };
+        Spec {
+            hidden: 2048,
+            layers: qwen35_layers(40, (16, 2), 32, &FeedForward::Experts(experts)),
+            ..qwen35("qwen35moe")
+        }
+    },
+    parameters: Params(34_660_610_688),
+    tokenizer: ByteLevelBpe("qwen35"),
+    note: Some("reasons before it answers: answers are long"),
+};
+
+/// What all models of Qwen 3.5 have around their layers. The files of transformers store the difference of norms from 1.
+fn qwen35(arch: &'static str) -> Spec {
+    Spec {
+        arch: Arch::new(arch),
+        vocab: 248_320,
+        context_length: 262_144,
+        norm_eps: 1e-6,
+        norm_offset: 1.0,
+        ..NO_LAYERS
+    }
+}
+
+/// Layers with `(query, key and value)` heads of 256 in every fourth one, and a delta net with heads of 128 in the others.
+fn qwen35_layers(
+    count: usize,
+    (heads, kv_heads): (usize, usize),
+    value_heads: usize,
+    feed_forward: &FeedForward,
+) -> Vec<Layer> {
+    let rope = rope(10_000_000.0, 64, None);
+    let attention =
+        Attention { qk_norm: true, output_gate: true, ..Attention::plain(heads, kv_heads, 256, Some(rope)) };
+    let layout = DeltaLayout::Grouped;
+    let net = GatedDeltaNet { key_heads: 16, value_heads, head_dim: 128, kernel: 4, layout };
+    let layer = |number: usize| Layer {
+        mixer: match number.is_multiple_of(4) {
+            true => Mixer::Attention(attention.clone()),
+            false => Mixer::GatedDeltaNet(net),
+        },
+        feed_forward: feed_forward.clone(),
+        norms: NormPlacement::Before,
+    };
+    (1..=count).map(layer).collect()
 }
 
 const SMOLLM3_3B: Entry = Entry {

@@ -29,6 +29,9 @@ pub struct Attention {
     pub scale: Option<f32>,
     /// A factor of the queries that grows with their position.
     pub temperature: Option<Temperature>,
+    /// Whether the output of each head is multiplied by the sigmoid of a gate. The projection of the queries has the gate of each head
+    /// after its query.
+    pub output_gate: bool,
 }
 
 /// A factor of the queries at position `p`: `1 + scale ln(1 + floor(p / context))`. Source: Llama 4; transformers,
@@ -66,6 +69,7 @@ impl Attention {
             qk_norm: false,
             scale: None,
             temperature: None,
+            output_gate: false,
         }
     }
 
@@ -73,6 +77,12 @@ impl Attention {
     #[must_use]
     pub const fn q_width(&self) -> usize {
         self.heads * self.head_dim
+    }
+
+    /// Outputs of the projection of the queries: those and, with an output gate, as many gates.
+    #[must_use]
+    pub const fn q_outputs(&self) -> usize {
+        if self.output_gate { 2 * self.q_width() } else { self.q_width() }
     }
 
     /// Width of all key (or value) heads together.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Attention, CacheTypes};
+use super::{Attention, CacheTypes, GatedDeltaNet};
 use crate::dtype::DType;
 use crate::units::Bytes;
 
@@ -13,6 +13,8 @@ pub enum Mixer {
     Attention(Attention),
     /// A gated convolution over the last few tokens.
     ShortConvolution(ShortConvolution),
+    /// Linear attention with a matrix for each head as its state.
+    GatedDeltaNet(GatedDeltaNet),
 }
 
 /// A gated convolution over the last `kernel` tokens, in each channel by itself:
@@ -56,6 +58,7 @@ impl Mixer {
         match self {
             Self::Attention(_) => "attention",
             Self::ShortConvolution(_) => "short convolution",
+            Self::GatedDeltaNet(_) => "gated delta net",
         }
     }
 
@@ -64,7 +67,7 @@ impl Mixer {
     pub const fn attention(&self) -> Option<&Attention> {
         match self {
             Self::Attention(attention) => Some(attention),
-            Self::ShortConvolution(_) => None,
+            Self::ShortConvolution(_) | Self::GatedDeltaNet(_) => None,
         }
     }
 
@@ -72,7 +75,7 @@ impl Mixer {
     pub const fn attention_mut(&mut self) -> Option<&mut Attention> {
         match self {
             Self::Attention(attention) => Some(attention),
-            Self::ShortConvolution(_) => None,
+            Self::ShortConvolution(_) | Self::GatedDeltaNet(_) => None,
         }
     }
 
@@ -81,7 +84,7 @@ impl Mixer {
     pub fn cached_bytes_per_token(&self, kv: CacheTypes) -> Bytes {
         match self {
             Self::Attention(attention) => kv.row_bytes(attention.kv_width()),
-            Self::ShortConvolution(_) => Bytes(0),
+            Self::ShortConvolution(_) | Self::GatedDeltaNet(_) => Bytes(0),
         }
     }
 
@@ -93,7 +96,7 @@ impl Mixer {
             Self::Attention(attention) => {
                 self.cached_bytes_per_token(kv) * attention.cache_capacity(tokens, batch) as u64
             }
-            Self::ShortConvolution(_) => Bytes(0),
+            Self::ShortConvolution(_) | Self::GatedDeltaNet(_) => Bytes(0),
         }
     }
 
@@ -103,6 +106,7 @@ impl Mixer {
         match self {
             Self::Attention(_) => Bytes(0),
             Self::ShortConvolution(convolution) => STATE.row_bytes(convolution.state_elements()),
+            Self::GatedDeltaNet(net) => STATE.row_bytes(net.convolution_state_elements() + net.head_state_elements()),
         }
     }
 
@@ -115,7 +119,7 @@ impl Mixer {
             Self::Attention(attention) => {
                 attention.cache_still_has(tokens, written, attention.cache_capacity(context, batch))
             }
-            Self::ShortConvolution(_) => tokens == 0 || tokens == position,
+            Self::ShortConvolution(_) | Self::GatedDeltaNet(_) => tokens == 0 || tokens == position,
         }
     }
 
@@ -123,10 +127,12 @@ impl Mixer {
     #[must_use]
     pub const fn inner_width(&self) -> usize {
         match self {
-            // q, k, v and the output.
-            Self::Attention(attention) => 2 * (attention.q_width() + attention.kv_width()),
+            // q with its gate, k, v and the output.
+            Self::Attention(attention) => attention.q_width() + attention.q_outputs() + 2 * attention.kv_width(),
             // Three parts, the input of the convolution and its output.
             Self::ShortConvolution(convolution) => 5 * convolution.channels,
+            // Input and output of the convolution, gate and output of the heads, and what each head has one of.
+            Self::GatedDeltaNet(net) => 2 * net.channels() + 2 * net.value_width() + 2 * net.value_heads,
         }
     }
 }

@@ -4,6 +4,7 @@
 mod attention;
 mod cache;
 mod feed_forward;
+mod gated_delta_net;
 mod layer;
 mod mixer;
 mod rope;
@@ -21,6 +22,7 @@ pub use cache::CacheTypes;
 pub use feed_forward::{
     Activation, CLAMP_ALPHA, CLAMP_LIMIT, Experts, FeedForward, Gated, Gating, Scores, SharedExpert,
 };
+pub use gated_delta_net::{DeltaLayout, GatedDeltaNet};
 pub use layer::{Layer, NormPlacement};
 pub(crate) use mixer::STATE;
 pub use mixer::{Mixer, ShortConvolution};
@@ -248,6 +250,21 @@ mod tests {
         assert!(without.contains("heads"), "{without}");
         let incomplete = error(|json| json["heads"] = 2.into());
         assert!(incomplete.contains("missing field `kv_heads`"), "{incomplete}");
+    }
+
+    #[test]
+    fn gated_delta_nets_and_output_gates_are_read_back() {
+        let mut spec = spec();
+        let layout = DeltaLayout::Alternating;
+        let net = GatedDeltaNet { key_heads: 1, value_heads: 2, head_dim: 4, kernel: 3, layout };
+        spec.layers[0].mixer = Mixer::GatedDeltaNet(net);
+        attention_of(&mut spec, 1).output_gate = true;
+        let json = serde_json::to_value(&spec).unwrap();
+        assert_eq!(
+            (&json["gated_delta_net"]["layout"], &json["other_layers"][0]["output_gate"]),
+            (&"alternating".into(), &true.into())
+        );
+        assert_eq!(serde_json::from_value::<Spec>(json).unwrap(), spec);
     }
 
     /// As released versions wrote it.

@@ -1,6 +1,6 @@
 //! The weights of a model of a given shape: the one list from which checking, counting, costs and synthetic files follow.
 
-use super::{Attention, Experts, FeedForward, Mixer, NormPlacement, ShortConvolution, Spec};
+use super::{Attention, Experts, FeedForward, GatedDeltaNet, Mixer, NormPlacement, ShortConvolution, Spec};
 use crate::op_kind::OpKind;
 
 /// A weight of a model.
@@ -28,6 +28,8 @@ pub(crate) enum WeightKind {
     Router,
     /// The kernels of a convolution, a row for each channel. They are small: files keep them in F32.
     Convolution,
+    /// The decays of heads: negative numbers, or their logarithms.
+    Decay,
     /// The factors of a norm.
     Norm,
     /// A vector that is added, or one for each expert; the sinks of heads; the vector of the gate of a shared expert.
@@ -76,6 +78,7 @@ fn of_layer(spec: &Spec, at: usize, list: &mut List) {
     match &layer.mixer {
         Mixer::Attention(attention) => of_attention(attention, hidden, &mut add),
         Mixer::ShortConvolution(convolution) => of_short_convolution(convolution, hidden, &mut add),
+        Mixer::GatedDeltaNet(net) => of_gated_delta_net(net, hidden, &mut add),
     }
     if layer.norms == NormPlacement::BeforeAndAfter {
         add("post_attention_norm.weight", OpKind::AttnPostNorm, WeightKind::Norm, &[hidden]);
@@ -97,7 +100,11 @@ fn of_layer(spec: &Spec, at: usize, list: &mut List) {
 
 fn of_attention(attention: &Attention, hidden: usize, add: &mut impl FnMut(&str, OpKind, WeightKind, &[usize])) {
     let (q, kv) = (attention.q_width(), attention.kv_width());
-    let projections = [("attn_q", OpKind::QProj, q), ("attn_k", OpKind::KProj, kv), ("attn_v", OpKind::VProj, kv)];
+    let projections = [
+        ("attn_q", OpKind::QProj, attention.q_outputs()),
+        ("attn_k", OpKind::KProj, kv),
+        ("attn_v", OpKind::VProj, kv),
+    ];
     for (projection, op, outputs) in projections {
         add(&format!("{projection}.weight"), op, WeightKind::Matrix, &[outputs, hidden]);
     }
@@ -150,6 +157,19 @@ fn of_experts(experts: &Experts, hidden: usize, add: &mut impl FnMut(&str, OpKin
     add("ffn_gate_shexp.weight", op, WeightKind::Matrix, &[shared.width, hidden]);
     add("ffn_up_shexp.weight", op, WeightKind::Matrix, &[shared.width, hidden]);
     add("ffn_down_shexp.weight", op, WeightKind::Matrix, &[hidden, shared.width]);
+}
+
+fn of_gated_delta_net(net: &GatedDeltaNet, hidden: usize, add: &mut impl FnMut(&str, OpKind, WeightKind, &[usize])) {
+    let (channels, values, heads) = (net.channels(), net.value_width(), net.value_heads);
+    add("attn_qkv.weight", OpKind::DeltaQkvProj, WeightKind::Matrix, &[channels, hidden]);
+    add("attn_gate.weight", OpKind::DeltaGateProj, WeightKind::Matrix, &[values, hidden]);
+    add("ssm_beta.weight", OpKind::BetaProj, WeightKind::Matrix, &[heads, hidden]);
+    add("ssm_alpha.weight", OpKind::DecayProj, WeightKind::Matrix, &[heads, hidden]);
+    add("ssm_dt.bias", OpKind::DecayProj, WeightKind::Bias, &[heads]);
+    add("ssm_a", OpKind::DecayProj, WeightKind::Decay, &[heads]);
+    add("ssm_conv1d.weight", OpKind::Convolution, WeightKind::Convolution, &[channels, net.kernel]);
+    add("ssm_norm.weight", OpKind::DeltaNorm, WeightKind::Norm, &[net.head_dim]);
+    add("ssm_out.weight", OpKind::DeltaOutProj, WeightKind::Matrix, &[hidden, values]);
 }
 
 #[derive(Default)]

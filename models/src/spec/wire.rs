@@ -4,8 +4,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Activation, Arch, Attention, Experts, FeedForward, Gated, Gating, Layer, Mixer, NormPlacement, Rope, SharedExpert,
-    ShortConvolution, Spec, Temperature,
+    Activation, Arch, Attention, Experts, FeedForward, Gated, GatedDeltaNet, Gating, Layer, Mixer, NormPlacement, Rope,
+    SharedExpert, ShortConvolution, Spec, Temperature,
 };
 
 /// [`Spec`] in JSON.
@@ -68,6 +68,7 @@ enum MixerWire {
 #[serde(rename_all = "snake_case")]
 enum OtherMixer {
     ShortConvolution(ShortConvolution),
+    GatedDeltaNet(GatedDeltaNet),
 }
 
 /// The fields of a layer, one of which names a mixer.
@@ -96,6 +97,8 @@ struct AttentionWire {
     score_scale: Option<f32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     temperature: Option<Temperature>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    output_gate: bool,
 }
 
 impl<'de> Deserialize<'de> for MixerWire {
@@ -168,6 +171,7 @@ impl From<&Mixer> for MixerWire {
         match mixer {
             Mixer::Attention(attention) => Self::Attention(attention.into()),
             Mixer::ShortConvolution(convolution) => Self::Other(OtherMixer::ShortConvolution(*convolution)),
+            Mixer::GatedDeltaNet(net) => Self::Other(OtherMixer::GatedDeltaNet(*net)),
         }
     }
 }
@@ -177,6 +181,7 @@ impl From<MixerWire> for Mixer {
         match wire {
             MixerWire::Attention(attention) => Self::Attention(attention.into()),
             MixerWire::Other(OtherMixer::ShortConvolution(convolution)) => Self::ShortConvolution(convolution),
+            MixerWire::Other(OtherMixer::GatedDeltaNet(net)) => Self::GatedDeltaNet(net),
         }
     }
 }
@@ -195,6 +200,7 @@ impl From<&Attention> for AttentionWire {
             qk_norm: attention.qk_norm,
             score_scale: attention.scale,
             temperature: attention.temperature,
+            output_gate: attention.output_gate,
         }
     }
 }
@@ -213,6 +219,7 @@ impl From<AttentionWire> for Attention {
             qk_norm: wire.qk_norm,
             scale: wire.score_scale,
             temperature: wire.temperature,
+            output_gate: wire.output_gate,
         }
     }
 }

@@ -48,6 +48,8 @@ pub(super) enum Values {
     Norm,
     /// A bias: small compared with activations of about 1.
     Bias,
+    /// Decays as GGUF files store them: negative.
+    Decay,
     /// Exactly these values.
     Exact(Vec<f32>),
 }
@@ -114,6 +116,7 @@ impl PlanBuilder<'_> {
                 self.push(&weight.name, dtype, weight.shape, values);
             }
             WeightKind::Norm => self.push(&weight.name, DType::F32, weight.shape, Values::Norm),
+            WeightKind::Decay => self.push(&weight.name, DType::F32, weight.shape, Values::Decay),
             WeightKind::Bias => self.push(&weight.name, DType::F32, weight.shape, Values::Bias),
         }
     }

@@ -40,6 +40,7 @@ pub(super) fn fill(out: &mut [u8], dtype: DType, values: &Values, first: usize, 
             }
         }),
         (Values::Norm, _) => floats(out, dtype, |_, pair| pair.fill_with(|| 1.0 + 0.1 * random.symmetric())),
+        (Values::Decay, _) => floats(out, dtype, |_, pair| pair.fill_with(|| -1.0 - 0.9 * random.symmetric())),
         (Values::Bias, _) => normal(out, dtype, 0.1, random),
         (Values::Weights { std }, DType::Q4_0) => symmetric(out, dtype, std / CODES_16, random),
         (Values::Weights { std }, DType::Q5_0) => symmetric(out, dtype, std / CODES_32, random),

@@ -75,6 +75,23 @@ pub(super) fn silu_mul(gate: &mut [f32], up: &[f32]) {
     });
 }
 
+/// `x = silu(x)`
+pub(super) fn silu(x: &mut [f32]) {
+    const PART: usize = 2048;
+    let cost = x.len() * 8;
+    each_part(x, PART, cost, |_, x| x.iter_mut().for_each(|x| *x /= 1.0 + vector::exp(-*x)));
+}
+
+/// `x *= sigmoid(gate)`, both `[rows, width]`.
+pub(super) fn sigmoid_mul(x: &mut [f32], gate: &[f32]) {
+    const PART: usize = 2048;
+    each_part(x, PART, gate.len() * 8, |part, x| {
+        for (x, gate) in x.iter_mut().zip(&gate[part * PART..]) {
+            *x /= 1.0 + vector::exp(-*gate);
+        }
+    });
+}
+
 /// GEGLU's gate: `gate = gelu(gate) * up` by the approximation with tanh; both `[rows, ffn]`. Source: arXiv:1606.08415, section 2.
 ///
 /// `(1 + tanh(u)) / 2 = 1 / (1 + e^(-2 u))`, so that one exponential is sufficient.

@@ -3,6 +3,7 @@
 mod attention;
 mod cache;
 mod convolution;
+mod delta_rule;
 #[cfg(all(target_arch = "x86_64", target_feature = "avx2", target_feature = "fma"))]
 mod dots;
 mod element;
@@ -21,7 +22,7 @@ mod weight;
 
 use std::borrow::Cow;
 
-use models::{Activation, Attention, Rope, Temperature, TensorView};
+use models::{Activation, Attention, GatedDeltaNet, Rope, Temperature, TensorView};
 
 use self::attention::Shape;
 use self::cache::{Cache, CacheFormat};
@@ -29,7 +30,7 @@ use self::convolution::State;
 use self::elementwise::Rotation;
 use self::rows::Rows;
 use super::failed;
-use super::kernels::{Kernels, Linear, Memory, PairInput};
+use super::kernels::{Delta, Kernels, Linear, Memory, PairInput};
 use super::routing::Routing;
 use crate::{EngineError, KvType, LoadOptions};
 
@@ -47,7 +48,7 @@ pub(super) struct Cpu {
     /// Capacity of the context in tokens.
     context: usize,
     format: CacheFormat,
-    /// Scores of a decode step's attention.
+    /// Scores of a decode step's attention, and outputs of a delta rule.
     scores: Vec<f32>,
 }
 
@@ -71,13 +72,11 @@ impl Memory for Cpu {
         Weight::new(view)
     }
 
-    fn vector(&self, view: &TensorView<'_>, offset: f32) -> Result<Vec<f32>, EngineError> {
+    fn vector(&self, view: &TensorView<'_>, change: &dyn Fn(f32) -> f32) -> Result<Vec<f32>, EngineError> {
         let weight = Weight::new(view)?;
         let mut vector = vec![0.0; weight.columns];
         weight.row(0, &mut vector);
-        if offset != 0.0 {
-            vector.iter_mut().for_each(|element| *element += offset);
-        }
+        vector.iter_mut().for_each(|element| *element = change(*element));
         Ok(vector)
     }
 
@@ -268,6 +267,50 @@ impl Kernels for Cpu {
     fn multiply_by_part(&mut self, out: &mut Rows, x: &Rows, part: usize) -> Result<(), EngineError> {
         let width = out.width();
         convolution::multiply_by_part(out.write(), x.read(), x.width(), part, width);
+        Ok(())
+    }
+
+    fn silu(&mut self, x: &mut Rows) -> Result<(), EngineError> {
+        elementwise::silu(x.write());
+        Ok(())
+    }
+
+    fn sigmoid(&mut self, x: &mut Rows) -> Result<(), EngineError> {
+        x.write().iter_mut().for_each(|x| *x = 1.0 / (1.0 + (-*x).exp()));
+        Ok(())
+    }
+
+    fn decay(&mut self, x: &mut Rows, a: &Vec<f32>) -> Result<(), EngineError> {
+        delta_rule::decay(x.write(), a);
+        Ok(())
+    }
+
+    fn delta_rule(
+        &mut self,
+        net: &GatedDeltaNet,
+        inputs: Delta<'_, Self>,
+        State(states): &mut State,
+        out: &mut Rows,
+    ) -> Result<(), EngineError> {
+        let Delta { qkv, decays, rates, epsilon } = inputs;
+        delta_rule::normalise(qkv.write(), net, epsilon);
+        let factors = (decays.read(), rates.read());
+        delta_rule::run(net, qkv.read(), factors, states, &mut self.scores, out.resize(qkv.count()));
+        Ok(())
+    }
+
+    fn split_pairs(&mut self, x: &Rows, width: usize, first: &mut Rows, second: &mut Rows) -> Result<(), EngineError> {
+        let rows = x.count();
+        let halves = first.resize(rows).chunks_exact_mut(width).zip(second.resize(rows).chunks_exact_mut(width));
+        for (pair, (first, second)) in x.read().chunks_exact(2 * width).zip(halves) {
+            first.copy_from_slice(&pair[..width]);
+            second.copy_from_slice(&pair[width..]);
+        }
+        Ok(())
+    }
+
+    fn multiply_by_sigmoid(&mut self, x: &mut Rows, gate: &Rows) -> Result<(), EngineError> {
+        elementwise::sigmoid_mul(x.write(), gate.read());
         Ok(())
     }
 

@@ -5,17 +5,20 @@
 
 mod attention;
 mod convolution;
+mod delta_rule;
 mod weight;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use candle_core::{DType, Tensor};
-use models::{Activation, Attention, CLAMP_ALPHA, CLAMP_LIMIT, Rope, RopeLayout, Temperature, TensorView};
+use models::{
+    Activation, Attention, CLAMP_ALPHA, CLAMP_LIMIT, GatedDeltaNet, Rope, RopeLayout, Temperature, TensorView,
+};
 
 use self::attention::{Cache, Mask};
 use self::weight::Weight;
-use super::kernels::{Kernels, Linear, Memory, PairInput};
+use super::kernels::{Delta, Kernels, Linear, Memory, PairInput};
 use super::routing::{Group, Routing};
 use super::{NAME, failed};
 use crate::{Device, EngineError, KvType, LoadOptions};
@@ -172,8 +175,8 @@ impl Memory for OnDevice {
         Weight::new(view, &self.device)
     }
 
-    fn vector(&self, view: &TensorView<'_>, offset: f32) -> Result<Tensor, EngineError> {
-        weight::vector(view, offset, &self.device)
+    fn vector(&self, view: &TensorView<'_>, change: &dyn Fn(f32) -> f32) -> Result<Tensor, EngineError> {
+        weight::vector(view, change, &self.device)
     }
 
     fn kernel(&self, view: &TensorView<'_>) -> Result<Tensor, EngineError> {
@@ -362,6 +365,54 @@ impl Kernels for OnDevice {
         let width = rows.dim(1).map_err(at("convolution"))?;
         let product = x.get()?.narrow(1, part * width, width).and_then(|part| rows * part);
         *out = Rows(Some(product.map_err(at("convolution"))?));
+        Ok(())
+    }
+
+    fn silu(&mut self, x: &mut Rows) -> Result<(), EngineError> {
+        *x = Rows(Some(x.get()?.silu().map_err(at("activation"))?));
+        Ok(())
+    }
+
+    fn sigmoid(&mut self, x: &mut Rows) -> Result<(), EngineError> {
+        *x = Rows(Some(candle_nn::ops::sigmoid(x.get()?).map_err(at("activation"))?));
+        Ok(())
+    }
+
+    fn decay(&mut self, x: &mut Rows, a: &Tensor) -> Result<(), EngineError> {
+        *x = Rows(Some(delta_rule::decays(x.get()?, a).map_err(at("delta rule"))?));
+        Ok(())
+    }
+
+    fn delta_rule(
+        &mut self,
+        net: &GatedDeltaNet,
+        inputs: Delta<'_, Self>,
+        state: &mut Tensor,
+        out: &mut Rows,
+    ) -> Result<(), EngineError> {
+        let factors = (inputs.decays.get()?, inputs.rates.get()?);
+        let outputs = delta_rule::run(net, inputs.qkv.get()?, factors, inputs.epsilon, state);
+        let (outputs, next) = outputs.map_err(at("delta rule"))?;
+        (*out, *state) = (Rows(Some(outputs)), next);
+        Ok(())
+    }
+
+    fn split_pairs(&mut self, x: &Rows, width: usize, first: &mut Rows, second: &mut Rows) -> Result<(), EngineError> {
+        let x = x.get()?;
+        let half = |at: usize| {
+            let (rows, columns) = x.dims2()?;
+            let pairs = x.reshape((rows, columns / (2 * width), 2 * width))?;
+            pairs.narrow(2, at * width, width)?.contiguous()?.reshape((rows, columns / 2))
+        };
+        *first = Rows(Some(half(0).map_err(at("q_proj"))?));
+        *second = Rows(Some(half(1).map_err(at("q_proj"))?));
+        Ok(())
+    }
+
+    fn multiply_by_sigmoid(&mut self, x: &mut Rows, gate: &Rows) -> Result<(), EngineError> {
+        let rows = x.get()?;
+        let product = candle_nn::ops::sigmoid(gate.get()?).and_then(|gate| rows * gate);
+        *x = Rows(Some(product.map_err(at("output gate"))?));
         Ok(())
     }
 

@@ -66,13 +66,17 @@ impl Weight {
     }
 }
 
-/// A vector in f32, with `offset` added to its elements.
-pub(super) fn vector(view: &TensorView<'_>, offset: f32, device: &Device) -> Result<Tensor, EngineError> {
+/// A vector in f32, its elements changed by `change`.
+pub(super) fn vector(
+    view: &TensorView<'_>,
+    change: &dyn Fn(f32) -> f32,
+    device: &Device,
+) -> Result<Tensor, EngineError> {
     let mapped = Mapped::new(view)?;
     let (_, length) = mapped.shape();
     let mut out = vec![0.0; length];
     mapped.row(0, &mut out);
-    out.iter_mut().for_each(|element| *element += offset);
+    out.iter_mut().for_each(|element| *element = change(*element));
     Tensor::from_vec(out, length, device).map_err(at("load"))
 }
 

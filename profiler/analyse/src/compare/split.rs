@@ -24,8 +24,12 @@ use statistics::mean;
 /// Groups of ops with the names of their ops. Ops with other names are those of an engine.
 pub(super) const GROUPS: &[(&str, &[&str])] = &[
     ("q/k/v/o projections", &["q_proj", "k_proj", "v_proj", "o_proj", "qkv_proj"]),
-    ("attention", &["attention", "rope", "kv_write"]),
+    ("attention", &["attention", "output_gate", "rope", "kv_write"]),
     ("convolutions and states", &["conv_in_proj", "convolution", "state_update", "conv_out_proj"]),
+    (
+        "delta nets",
+        &["delta_qkv_proj", "delta_gate_proj", "beta_proj", "decay_proj", "delta_rule", "delta_norm", "delta_out_proj"],
+    ),
     ("gate/up/down projections", &["gate_proj", "up_proj", "down_proj", "gate_up_proj"]),
     ("experts", &["router", "expert_choice", "experts_gate_up", "experts_down", "experts_sum", "shared_expert"]),
     (
