@@ -91,9 +91,10 @@ fn runs(engine: &dyn engines::Engine, checkpoint: &Checkpoint, options: &LoadOpt
     let named = |name: &str| ops.iter().filter(|op| op.name == name).copied().collect::<Vec<_>>();
     let layers = spec.layers.len();
     // One prefill and two decodes; the last block computes one token after attention.
-    for (name, inputs, outputs) in
-        [("q_proj", spec.hidden, spec.layers[0].mixer.attention().unwrap().q_width()), ("down_proj", 512, spec.hidden)]
-    {
+    for (name, inputs, outputs) in [
+        ("q_proj", spec.hidden, spec.layers[0].mixer.attention().expect("it has attention").q_width()),
+        ("down_proj", 512, spec.hidden),
+    ] {
         let found = named(name);
         assert_eq!(found.len(), 3 * layers, "{name}");
         for op in found {
