@@ -45,9 +45,9 @@ pub use error::{Cause, CauseOrAdvice, Error, Mismatch, NotModelled};
 pub use filesystem::cache_home;
 pub use progress::{Progress, Quiet};
 pub use spec::{
-    Activation, Arch, Attention, CLAMP_ALPHA, CLAMP_LIMIT, CacheTypes, DeltaLayout, Experts, FeedForward, Gated,
-    GatedDeltaNet, Gating, Layer, Mixer, NormPlacement, Rope, RopeLayout, RopeScaling, Scores, SharedExpert,
-    ShortConvolution, Spec, Temperature,
+    Activation, Arch, Attention, CLAMP_ALPHA, CLAMP_LIMIT, CacheTypes, DeltaLayout, ExpertGroups, Experts, FeedForward,
+    Gated, GatedDeltaNet, Gating, LatentAttention, Layer, Mixer, NormPlacement, Rope, RopeLayout, RopeScaling, Scores,
+    SharedExpert, ShortConvolution, Spec, Temperature,
 };
 pub use substitution::Substitution;
 pub use tensor::{TensorInfo, TensorView};

@@ -14,10 +14,17 @@ pub enum OpKind {
     VProj,
     QNorm,
     KNorm,
+    QAProj,
+    QANorm,
+    QBProj,
+    KvAProj,
+    KvANorm,
     Rope,
     KvWrite,
+    KBProj,
     Attention,
     OutputGate,
+    VBProj,
     OProj,
     ConvInProj,
     DeltaQkvProj,
@@ -53,7 +60,7 @@ pub enum OpKind {
 }
 
 /// Every op with its name, in the order of the computation.
-const NAMES: [(OpKind, &str); 44] = [
+const NAMES: [(OpKind, &str); 51] = [
     (OpKind::Embed, "embed"),
     (OpKind::AttnNorm, "attn_norm"),
     (OpKind::QkvProj, "qkv_proj"),
@@ -62,10 +69,17 @@ const NAMES: [(OpKind, &str); 44] = [
     (OpKind::VProj, "v_proj"),
     (OpKind::QNorm, "q_norm"),
     (OpKind::KNorm, "k_norm"),
+    (OpKind::QAProj, "q_a_proj"),
+    (OpKind::QANorm, "q_a_norm"),
+    (OpKind::QBProj, "q_b_proj"),
+    (OpKind::KvAProj, "kv_a_proj"),
+    (OpKind::KvANorm, "kv_a_norm"),
     (OpKind::Rope, "rope"),
     (OpKind::KvWrite, "kv_write"),
+    (OpKind::KBProj, "k_b_proj"),
     (OpKind::Attention, "attention"),
     (OpKind::OutputGate, "output_gate"),
+    (OpKind::VBProj, "v_b_proj"),
     (OpKind::OProj, "o_proj"),
     (OpKind::ConvInProj, "conv_in_proj"),
     (OpKind::DeltaQkvProj, "delta_qkv_proj"),
@@ -138,6 +152,13 @@ impl OpKind {
             "attn_v" => Self::VProj,
             "attn_q_norm" => Self::QNorm,
             "attn_k_norm" => Self::KNorm,
+            "attn_q_a" => Self::QAProj,
+            "attn_q_a_norm" => Self::QANorm,
+            "attn_q_b" => Self::QBProj,
+            "attn_kv_a_mqa" => Self::KvAProj,
+            "attn_kv_a_norm" => Self::KvANorm,
+            "attn_k_b" => Self::KBProj,
+            "attn_v_b" => Self::VBProj,
             "attn_output" => Self::OProj,
             "shortconv.in_proj" => Self::ConvInProj,
             "shortconv.conv" | "ssm_conv1d" => Self::Convolution,
@@ -145,6 +166,7 @@ impl OpKind {
             "post_attention_norm" => Self::AttnPostNorm,
             "ffn_norm" => Self::FfnNorm,
             "ffn_gate_inp" => Self::Router,
+            "exp_probs_b" => Self::ExpertChoice,
             "ffn_gate_exps" | "ffn_up_exps" | "ffn_gate_up_exps" => Self::ExpertsGateUp,
             "ffn_down_exps" => Self::ExpertsDown,
             "ffn_gate_shexp" | "ffn_up_shexp" | "ffn_down_shexp" => Self::SharedExpert,
@@ -177,6 +199,11 @@ impl OpKind {
                 | Self::QProj
                 | Self::KProj
                 | Self::VProj
+                | Self::QAProj
+                | Self::QBProj
+                | Self::KvAProj
+                | Self::KBProj
+                | Self::VBProj
                 | Self::OProj
                 | Self::ConvInProj
                 | Self::ConvOutProj
@@ -197,7 +224,7 @@ impl OpKind {
         )
     }
 
-    /// Whether only attention has it.
+    /// Whether attention has it. Latent attention has some of them too, recurrent token mixers none.
     #[must_use]
     pub const fn is_of_attention(self) -> bool {
         matches!(
@@ -216,12 +243,19 @@ impl OpKind {
         )
     }
 
-    /// Whether only token mixers other than attention have it.
+    /// Whether only token mixers other than plain attention have it.
     #[must_use]
     pub const fn is_of_other_mixer(self) -> bool {
         matches!(
             self,
-            Self::ConvInProj
+            Self::QAProj
+                | Self::QANorm
+                | Self::QBProj
+                | Self::KvAProj
+                | Self::KvANorm
+                | Self::KBProj
+                | Self::VBProj
+                | Self::ConvInProj
                 | Self::DeltaQkvProj
                 | Self::DeltaGateProj
                 | Self::BetaProj
@@ -243,6 +277,8 @@ impl OpKind {
             Self::AttnNorm
                 | Self::QNorm
                 | Self::KNorm
+                | Self::QANorm
+                | Self::KvANorm
                 | Self::AttnPostNorm
                 | Self::DeltaNorm
                 | Self::FfnNorm

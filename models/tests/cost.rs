@@ -5,8 +5,8 @@ use models::cost::{
 };
 use models::registry::{self, MODELS};
 use models::{
-    Activation, Arch, Attention, Bytes, Checkpoint, DType, DeltaLayout, Experts, Flops, GatedDeltaNet, Layer, Mixer,
-    NormPlacement, Rope, RopeLayout, ShortConvolution, Spec, Temperature,
+    Activation, Arch, Attention, Bytes, CacheTypes, Checkpoint, DType, DeltaLayout, Experts, Flops, GatedDeltaNet,
+    LatentAttention, Layer, Mixer, NormPlacement, Rope, RopeLayout, ShortConvolution, Spec, Temperature,
 };
 use proptest::prelude::*;
 
@@ -188,12 +188,76 @@ fn a_gated_delta_net_computed_by_hand() {
     assert_eq!((of(OpKind::QProj).shape, of(OpKind::OutputGate).flops.get()), ([2, 8, 16], 2 * 8 * 5));
 }
 
+/// A pass of 3 tokens at position 2 over latent attention with 2 heads: a latent of 6 and a rotated part of 4 elements are one row of
+/// 10 in the cache, keys have 3 elements without position and values 5. The 3 + 4 + 5 positions that the tokens see are 12.
+#[test]
+fn latent_attention_computed_by_hand() {
+    let rope = Rope { theta: 1e4, dim: 4, layout: RopeLayout::Interleaved, scaling: None };
+    let latent = |query_rank| {
+        let mut spec = tiny();
+        spec.layers[0].mixer = Mixer::LatentAttention(LatentAttention {
+            heads: 2,
+            query_rank,
+            rank: 6,
+            key_dim: 3,
+            value_dim: 5,
+            rope: rope.clone(),
+            score_scale: None,
+        });
+        spec
+    };
+    let rows = |spec: &Spec| {
+        let types = WeightTypes::uniform(spec, DType::F16);
+        let ops = prefill_ops(spec, &types, DType::F16, 3, 2);
+        let is_of_mixer = |op: &&OpCost| op.kind.is_of_attention() || op.kind.is_of_other_mixer();
+        ops.iter()
+            .filter(is_of_mixer)
+            .map(|op| {
+                let bytes = [op.weight_bytes, op.kv_bytes, op.activation_bytes].map(Bytes::get);
+                (op.kind.name(), op.flops.get(), bytes, op.shape)
+            })
+            .collect::<Vec<_>>()
+    };
+    // name, FLOP, bytes of weights, of the cache, of activations, shape.
+    let after_queries = [
+        ("kv_a_proj", 3 * 160, [160, 0, 12 * 18], [3, 8, 10]),
+        ("kv_a_norm", 3 * 27, [24, 0, 12 * 12], [3, 6, 0]),
+        ("rope", 3 * 3 * 12, [0, 0, 12 * 24], [3, 12, 0]),
+        ("kv_write", 0, [0, 3 * 20, 12 * 10], [3, 10, 0]),
+        ("k_b_proj", 3 * 2 * 36, [2 * 6 * 3 * 2, 0, 12 * 18], [3, 3, 12]),
+        ("attention", 12 * 2 * (20 + 12 + 5), [0, 5 * 20, 12 * 2 * 16], [3, 5, 2]),
+        ("v_b_proj", 3 * 2 * 60, [2 * 5 * 6 * 2, 0, 12 * 22], [3, 6, 10]),
+        ("o_proj", 3 * 160, [160, 0, 12 * 18], [3, 10, 8]),
+    ];
+    let direct = [&[("q_proj", 3 * 224, [224, 0, 12 * 22], [3, 8, 14])][..], &after_queries].concat();
+    assert_eq!(rows(&latent(None)), direct);
+    let low = [
+        ("q_a_proj", 3 * 128, [128, 0, 12 * 16], [3, 8, 8]),
+        ("q_a_norm", 3 * 35, [32, 0, 12 * 16], [3, 8, 0]),
+        ("q_b_proj", 3 * 224, [224, 0, 12 * 22], [3, 8, 14]),
+    ];
+    let spec = latent(Some(8));
+    assert_eq!(rows(&spec), [&low[..], &after_queries].concat());
+    // Keys and values are one row, in the type of keys.
+    assert_eq!(spec.kv_bytes_per_token(CacheTypes { keys: DType::F16, values: DType::F32 }), Bytes(20));
+    assert_eq!(spec.kv_bytes(DType::F16, 100, 3), Bytes(2000));
+    let types = WeightTypes::uniform(&spec, DType::Q8_0);
+    assert_eq!(
+        [OpKind::KBProj, OpKind::OProj, OpKind::KProj, OpKind::KvANorm].map(|kind| types.read_by(kind, Some(0))),
+        [Some(DType::Q8_0), Some(DType::Q8_0), None, Some(DType::F32)]
+    );
+    assert_eq!(serde_json::from_value::<Spec>(serde_json::to_value(&spec).unwrap()).unwrap(), spec);
+}
+
 /// The elements of all norms.
 fn norm_elements(spec: &Spec) -> u64 {
     let of_layer = |layer: &Layer| {
         let parts = if layer.norms == NormPlacement::BeforeAndAfter { 4 } else { 2 };
         let heads = layer.mixer.attention().filter(|attention| attention.qk_norm);
-        parts * spec.hidden + heads.map_or(0, |attention| 2 * attention.head_dim)
+        let latent = layer.mixer.latent_attention();
+        parts * spec.hidden
+            + heads.map_or(0, |attention| 2 * attention.head_dim)
+            + latent.map_or(0, |latent| latent.rank + latent.query_rank.unwrap_or(0))
     };
     (spec.layers.iter().map(of_layer).sum::<usize>() + spec.hidden) as u64
 }
@@ -211,12 +275,18 @@ fn unused_expert_elements(spec: &Spec) -> u64 {
 /// The elements of the kernels of convolutions, whose operations are no products of matrices.
 fn kernel_elements(spec: &Spec) -> u64 {
     let of_layer = |layer: &Layer| match &layer.mixer {
-        Mixer::Attention(_) => 0,
+        Mixer::Attention(_) | Mixer::LatentAttention(_) => 0,
         Mixer::ShortConvolution(convolution) => convolution.channels * convolution.kernel,
         // With its norm, its decays and its biases.
         Mixer::GatedDeltaNet(net) => net.channels() * net.kernel + net.head_dim + 2 * net.value_heads,
     };
     spec.layers.iter().map(of_layer).sum::<usize>() as u64
+}
+
+/// The elements of the biases of the choice of experts, which no product adds.
+fn choice_elements(spec: &Spec) -> u64 {
+    let experts = spec.layers.iter().filter_map(|layer| layer.feed_forward.experts());
+    experts.filter(|experts| experts.gating.choice_bias).map(|experts| experts.count as u64).sum()
 }
 
 /// The elements of the biases that a token adds.
@@ -238,10 +308,11 @@ fn other_operations(spec: &Spec) -> u64 {
     let of_layer = |layer: &Layer| {
         let rates = match &layer.mixer {
             Mixer::GatedDeltaNet(net) => 9 * net.value_heads,
-            Mixer::Attention(_) | Mixer::ShortConvolution(_) => 0,
+            Mixer::Attention(_) | Mixer::LatentAttention(_) | Mixer::ShortConvolution(_) => 0,
         };
         let shared = layer.feed_forward.experts().and_then(|experts| experts.shared);
-        rates + shared.map_or(0, |shared| 5 * shared.width + 2 * spec.hidden + 3)
+        let gate = |gated: bool| if gated { spec.hidden + 3 } else { 0 };
+        rates + shared.map_or(0, |shared| 5 * shared.width + spec.hidden + gate(shared.gated))
     };
     spec.layers.iter().map(of_layer).sum::<usize>() as u64
 }
@@ -255,7 +326,7 @@ fn a_decode_takes_two_operations_per_parameter() {
         let ops = decode_ops(spec, &WeightTypes::uniform(spec, DType::Q4_0), DType::F16, 100);
         let matmuls: u64 = ops.iter().filter(|op| op.kind.is_matmul()).map(|op| op.flops.get()).sum();
         let table = if spec.tied_embeddings { 0 } else { (spec.vocab * spec.hidden) as u64 };
-        let norms = norm_elements(spec) + kernel_elements(spec) + unused_expert_elements(spec);
+        let norms = norm_elements(spec) + kernel_elements(spec) + choice_elements(spec) + unused_expert_elements(spec);
         let biases: usize = spec.layers.iter().map(|layer| biases_of_token(spec.hidden, layer)).sum();
         let biases = biases as u64;
         let sinks: usize = spec.attentions().filter(|attention| attention.sinks).map(|attention| attention.heads).sum();
@@ -297,11 +368,18 @@ fn a_decode_reads_the_cache_once() {
         let spec = &entry.spec();
         for position in [0, 1, 4095, 4096, 10_000] {
             let ops = decode_ops(spec, &WeightTypes::uniform(spec, DType::Q4_0), DType::F16, position);
-            let of_layer = |attention: &Attention| {
-                let rows = (position + 1).min(attention.window.unwrap_or(usize::MAX)) as u64;
-                DType::F16.row_bytes(attention.kv_width()) * (2 * (rows + 1))
+            let of_layer = |layer: &Layer| match &layer.mixer {
+                Mixer::Attention(attention) => {
+                    let rows = (position + 1).min(attention.window.unwrap_or(usize::MAX)) as u64;
+                    DType::F16.row_bytes(attention.kv_width()) * (2 * (rows + 1))
+                }
+                // One row for keys and values.
+                Mixer::LatentAttention(attention) => {
+                    DType::F16.row_bytes(attention.rank + attention.rope.dim) * (position as u64 + 2)
+                }
+                Mixer::ShortConvolution(_) | Mixer::GatedDeltaNet(_) => Bytes(0),
             };
-            let expected: Bytes = spec.attentions().map(of_layer).sum();
+            let expected: Bytes = spec.layers.iter().map(of_layer).sum();
             assert_eq!(totals(&ops).kv_bytes, expected, "{} at {position}", entry.name);
         }
     }

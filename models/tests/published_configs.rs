@@ -109,6 +109,17 @@ fn config(name: &str) -> Value {
                 "decoder_sparse_step": 1, "mlp_only_layers": [],
             }),
         ),
+        "glm-4.7-flash" => json!({
+            "architectures": ["Glm4MoeLiteForCausalLM"], "model_type": "glm4_moe_lite", "hidden_size": 2048,
+            "intermediate_size": 10_240, "moe_intermediate_size": 1536, "num_hidden_layers": 47,
+            "num_attention_heads": 20, "num_key_value_heads": 20, "q_lora_rank": 768, "kv_lora_rank": 512,
+            "qk_nope_head_dim": 192, "qk_rope_head_dim": 64, "v_head_dim": 256, "n_routed_experts": 64,
+            "n_shared_experts": 1, "num_experts_per_tok": 4, "first_k_dense_replace": 1, "n_group": 1, "topk_group": 1,
+            "topk_method": "noaux_tc", "norm_topk_prob": true, "routed_scaling_factor": 1.8,
+            "num_nextn_predict_layers": 1, "vocab_size": 154_880, "max_position_embeddings": 202_752,
+            "rms_norm_eps": 1e-5, "rope_theta": 1_000_000, "rope_scaling": null, "partial_rotary_factor": 1.0,
+            "attention_bias": false, "hidden_act": "silu", "tie_word_embeddings": false,
+        }),
         "lfm2-1.2b" => json!({
             "architectures": ["Lfm2ForCausalLM"], "model_type": "lfm2", "hidden_size": 2048, "block_dim": 2048,
             "block_ff_dim": 12_288, "block_auto_adjust_ff_dim": true, "block_ffn_dim_multiplier": 1.0,
@@ -266,7 +277,52 @@ impl Published {
         }
     }
 
+    /// Elements of one token in the cache of a layer.
+    fn cached(&self) -> f64 {
+        match self.kind() {
+            "glm4_moe_lite" => self.number("kv_lora_rank") + self.number("qk_rope_head_dim"),
+            _ => 2.0 * self.number("num_key_value_heads") * self.head_dim(),
+        }
+    }
+
+    /// Products of an attended pair: of a query with a key, and of a weight with a value.
+    fn products_of_pair(&self) -> f64 {
+        let of_head = match self.kind() {
+            // The value is the latent, which is a part of what a query is multiplied with.
+            "glm4_moe_lite" => self.cached() + self.number("kv_lora_rank"),
+            _ => 2.0 * self.head_dim(),
+        };
+        self.number("num_attention_heads") * of_head
+    }
+
+    /// Latent attention with some dense layers before the experts.
+    fn latent_elements(&self) -> Elements {
+        let n = |name: &str| self.number(name);
+        let (hidden, heads, low, rank) =
+            (n("hidden_size"), n("num_attention_heads"), n("q_lora_rank"), n("kv_lora_rank"));
+        let (key, rotated, value) = (n("qk_nope_head_dim"), n("qk_rope_head_dim"), n("v_head_dim"));
+        let attention = hidden * low
+            + low * heads * (key + rotated)
+            + hidden * (rank + rotated)
+            + heads * rank * (key + value)
+            + heads * value * hidden;
+        let (layers, dense, experts) = (self.layers() as f64, n("first_k_dense_replace"), n("n_routed_experts"));
+        let used = n("num_experts_per_tok") + n("n_shared_experts");
+        let of_experts = 3.0 * hidden * n("moe_intermediate_size") * used;
+        Elements {
+            matrices_of_layers: layers * attention
+                + dense * 3.0 * hidden * n("intermediate_size")
+                + (layers - dense) * of_experts,
+            routers: (layers - dense) * hidden * experts,
+            head: n("vocab_size") * hidden,
+            vectors: layers * (2.0 * hidden + low + rank) + (layers - dense) * experts + hidden,
+        }
+    }
+
     fn elements(&self) -> Elements {
+        if self.kind() == "glm4_moe_lite" {
+            return self.latent_elements();
+        }
         let (hidden, head_dim) = (self.number("hidden_size"), self.head_dim());
         let (q, kv) = (self.number("num_attention_heads") * head_dim, self.number("num_key_value_heads") * head_dim);
         // Width of an expert, experts of a token, experts in all.
@@ -346,7 +402,7 @@ fn a_decoded_token_reads_the_bytes_that_its_config_implies() {
         let row = published.number("hidden_size");
         let weights = (elements.matrices_of_layers + elements.head + row) * 34.0 / 32.0
             + 4.0 * (elements.routers + elements.vectors);
-        let of_position = 2.0 * 2.0 * published.number("num_key_value_heads") * published.head_dim();
+        let of_position = 2.0 * published.cached();
         let spec = entry.spec();
         for position in [0_usize, 1000, 6000] {
             // Every position that is attended to is read, and one is written.
@@ -374,7 +430,7 @@ fn a_prefilled_token_takes_the_operations_that_its_config_implies() {
             .attention_layers()
             .map(|layer| (1..=TOKENS).map(|position| published.window(layer).min(position as f64)).sum::<f64>())
             .sum();
-        let attention = 4.0 * published.number("num_attention_heads") * published.head_dim() * pairs;
+        let attention = 2.0 * published.products_of_pair() * pairs;
         // Of a state S: S d, S k, the sum with u k^T, and S q.
         let states = if published.has_delta_nets() {
             let [heads, width] = published.delta_heads();

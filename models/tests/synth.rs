@@ -157,7 +157,7 @@ fn shapes_of_every_architecture_are_read_back() {
             count: 5,
             used: 2,
             expert: Gated { width: 64, activation: Activation::ClampedSwiglu },
-            gating: Gating { scores: Scores::SoftmaxOfChosen, normalised: false, scale: None },
+            gating: Gating::new(Scores::SoftmaxOfChosen, false),
             biased: true,
             shared: None,
         });

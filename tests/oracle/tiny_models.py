@@ -62,6 +62,34 @@ def long_rope(original: int) -> dict:
     return {"original_max_position_embeddings": original, "rope_parameters": parameters, "pad_token_id": 0}
 
 
+LATENT = {
+    "hidden_size": 32,
+    "num_hidden_layers": 3,
+    "num_key_value_heads": 4,
+    "kv_lora_rank": 24,
+    "qk_nope_head_dim": 16,
+    "qk_rope_head_dim": 8,
+    "v_head_dim": 12,
+    "n_routed_experts": 8,
+    "n_shared_experts": 2,
+    "num_experts_per_tok": 3,
+    "moe_intermediate_size": 16,
+    "first_k_dense_replace": 1,
+    # The norms of queries and latents have this epsilon in any case.
+    "rms_norm_eps": 1e-6,
+}
+DEEPSEEK_YARN = {
+    "rope_type": "yarn",
+    "rope_theta": 10000.0,
+    "factor": 4.0,
+    "beta_fast": 8.0,
+    "beta_slow": 1.0,
+    "mscale": 0.707,
+    "mscale_all_dim": 0.707,
+    "original_max_position_embeddings": 128,
+}
+
+
 @dataclass(frozen=True)
 class Tiny:
     name: str
@@ -80,6 +108,9 @@ class Tiny:
             "qwen3_moe": transformers.Qwen3MoeConfig,
             "gpt_oss": transformers.GptOssConfig,
             "phi3": transformers.Phi3Config,
+            "deepseek_v2": transformers.DeepseekV2Config,
+            "deepseek_v3": transformers.DeepseekV3Config,
+            "glm4_moe_lite": transformers.Glm4MoeLiteConfig,
             "lfm2": transformers.Lfm2Config,
             "qwen3_5": transformers.Qwen3_5TextConfig,
         }[self.family]
@@ -183,6 +214,23 @@ MODELS = [
             },
         },
     ),
+    Tiny(
+        "deepseek-v2",
+        "deepseek_v2",
+        LATENT
+        | {"q_lora_rank": None, "topk_method": "greedy", "norm_topk_prob": False, "rope_parameters": DEEPSEEK_YARN},
+    ),
+    Tiny(
+        "deepseek-v3",
+        "deepseek_v3",
+        LATENT | {"q_lora_rank": 20, "n_group": 4, "topk_group": 2, "norm_topk_prob": True, "routed_scaling_factor": 2.5},
+    ),
+    Tiny(
+        "glm4-moe-lite",
+        "glm4_moe_lite",
+        {name: value for name, value in LATENT.items() if name != "first_k_dense_replace"}
+        | {"q_lora_rank": 20, "mlp_layer_types": ["dense", "sparse", "sparse"], "routed_scaling_factor": 1.8},
+    ),
 ]
 
 
@@ -211,6 +259,9 @@ def randomise(model, seed: int, dtype: torch.dtype) -> None:
             else:
                 value = 0.2 * noise
             weight.copy_(value.to(dtype).float())
+        for name, buffer in sorted(model.named_buffers()):
+            if name.endswith("e_score_correction_bias"):
+                buffer.copy_(0.5 * torch.randn(buffer.shape, generator=generator))
 
 
 def logits(model, ids: torch.Tensor) -> torch.Tensor:
@@ -318,6 +369,21 @@ def check_qwen35(tiny: Tiny, model, ids: torch.Tensor) -> None:
     for end in ("A_log", "dt_bias", "in_proj_b.weight", "in_proj_z.weight", "linear_attn.norm.weight", "q_norm.weight", "k_norm.weight"):
         weights = {name: value * 0.5 if name.endswith(end) else value for name, value in model.state_dict().items()}
         require(distance(logits(tiny.build(weights), ids), expected) > 1e-2, f"{end} makes no difference")
+
+
+def check_latent(tiny: Tiny, model, ids: torch.Tensor) -> None:
+    """The choice of experts and the scale of the scores make a difference."""
+    expected = logits(model, ids)
+    if tiny.family == "deepseek_v2":
+        changes = [{"rope_parameters": DEEPSEEK_YARN | {"mscale": 1.0, "mscale_all_dim": 1.0}}]
+    else:
+        changes = [{"norm_topk_prob": False}, {"routed_scaling_factor": 1.0}]
+        without = {n: torch.zeros_like(v) if n.endswith("e_score_correction_bias") else v for n, v in model.state_dict().items()}
+        require(distance(logits(tiny.build(without), ids), expected) > 1e-2, "the bias of the choice makes no difference")
+    if "n_group" in tiny.options:
+        changes.append({"n_group": 1, "topk_group": 1})
+    for change in changes:
+        require(distance(logits(tiny.build(model.state_dict(), **change), ids), expected) > 1e-2, f"{change} makes no difference")
 
 
 def toy_vocabulary() -> tuple[list[str], list[int], list[str]]:
@@ -437,6 +503,8 @@ def make(tiny: Tiny, seed: int, out: str) -> str:
         check_phi3(tiny, model, ids)
     if tiny.family == "gpt_oss":
         check_gpt_oss(tiny, model, ids)
+    if "kv_lora_rank" in tiny.options:
+        check_latent(tiny, model, ids)
     if tiny.family == "lfm2":
         check_lfm2(tiny, model, ids)
     if tiny.family == "qwen3_5":

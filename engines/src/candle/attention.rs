@@ -1,10 +1,10 @@
 //! Attention of a layer, with its cache.
 
-use models::{Attention, Rope, Spec};
+use models::{Attention, LatentAttention, Mixer, Rope, Spec};
 use traces::op;
 
 use super::NAME;
-use super::kernels::{Kernels, Linear, Memory};
+use super::kernels::{HeadPart, Kernels, Linear, Memory};
 use super::source::Source;
 use super::stream::{Place, Stream};
 use crate::EngineError;
@@ -44,29 +44,48 @@ struct GatedBuffers<M: Memory> {
 
 /// The rotary embeddings of a model, each once.
 pub(super) struct Rotations<M: Memory> {
-    /// Each with the width of the heads that it rotates.
-    ropes: Vec<(Rope, usize)>,
+    /// Each with the part of the heads that it rotates.
+    ropes: Vec<(Rope, HeadPart)>,
     tables: Vec<M::Rotation>,
+}
+
+/// The parts of the heads of the queries of latent attention, and of the rows of its cache, that are rotated.
+pub(super) fn rotated_parts(attention: &LatentAttention) -> [HeadPart; 2] {
+    let rope = attention.rope.dim;
+    [
+        HeadPart { width: attention.query_dim(), first: attention.key_dim, taken: rope },
+        HeadPart { width: attention.cache_width(), first: attention.rank, taken: rope },
+    ]
 }
 
 impl<M: Memory> Rotations<M> {
     pub(super) fn new(memory: &M, spec: &Spec) -> Result<Self, EngineError> {
         let mut rotations = Self { ropes: Vec::new(), tables: Vec::new() };
-        for attention in spec.attentions() {
-            if let Some(rope) = &attention.rope
-                && rotations.of(attention).is_none()
-            {
-                rotations.tables.push(memory.rotation(rope, attention.head_dim)?);
-                rotations.ropes.push((rope.clone(), attention.head_dim));
+        for layer in &spec.layers {
+            let parts = match &layer.mixer {
+                Mixer::Attention(attention) => vec![HeadPart::whole(attention.head_dim)],
+                Mixer::LatentAttention(attention) => rotated_parts(attention).to_vec(),
+                Mixer::ShortConvolution(_) | Mixer::GatedDeltaNet(_) => Vec::new(),
+            };
+            let Some(rope) = layer.mixer.rope() else { continue };
+            for part in parts {
+                if rotations.of(rope, part).is_none() {
+                    rotations.tables.push(memory.rotation(rope, part)?);
+                    rotations.ropes.push((rope.clone(), part));
+                }
             }
         }
         Ok(rotations)
     }
 
-    /// The index of the rotary embedding of an attention part.
-    fn of(&self, Attention { rope, head_dim, .. }: &Attention) -> Option<usize> {
-        let rope = rope.as_ref()?;
-        self.ropes.iter().position(|(known, width)| (known, width) == (rope, head_dim))
+    /// The index of a rotary embedding of a part of heads.
+    pub(super) fn of(&self, rope: &Rope, part: HeadPart) -> Option<usize> {
+        self.ropes.iter().position(|known| (&known.0, known.1) == (rope, part))
+    }
+
+    /// The rotary embedding of this index.
+    pub(super) fn get_mut(&mut self, index: usize) -> Option<&mut M::Rotation> {
+        self.tables.get_mut(index)
     }
 }
 
@@ -95,7 +114,7 @@ impl<K: Kernels> AttentionPart<K> {
                 true => Some([head_norm("attn_q_norm.weight")?, head_norm("attn_k_norm.weight")?]),
                 false => None,
             },
-            rotation: rotations.of(attention),
+            rotation: attention.rope.as_ref().and_then(|rope| rotations.of(rope, HeadPart::whole(attention.head_dim))),
             cache: source.kernels.cache(attention)?,
             attention: attention.clone(),
         })
@@ -141,7 +160,7 @@ impl<K: Kernels> AttentionPart<K> {
             let _op = op!("k_norm", at, [rows, kv_width]);
             kernels.norm_heads(&mut b.k, k_norm, epsilon)?;
         }
-        if let Some(rotation) = self.rotation.and_then(|index| rotations.tables.get_mut(index)) {
+        if let Some(rotation) = self.rotation.and_then(|index| rotations.get_mut(index)) {
             let _op = op!("rope", at, [rows, q_width + kv_width]);
             kernels.rope(&mut b.q, rotation, position)?;
             kernels.rope(&mut b.k, rotation, position)?;

@@ -38,6 +38,8 @@ struct ExpertWeights<K: Kernels> {
     gate: Vec<Linear<K>>, // of each expert [width, hidden]
     up: Vec<Linear<K>>,   // of each expert [width, hidden]
     down: Vec<Linear<K>>, // of each expert [hidden, width]
+    /// `[experts]`: added to the scores for the choice.
+    choice_bias: Option<Vec<f32>>,
     shared: Option<SharedWeights<K>>,
     /// Bytes of one expert, as stored.
     bytes: ExpertBytes,
@@ -210,6 +212,10 @@ impl<K: Kernels> ExpertWeights<K> {
             gate: source.experts(&name("ffn_gate_exps"), width, hidden, biased)?,
             up: source.experts(&name("ffn_up_exps"), width, hidden, biased)?,
             down: source.experts(&name("ffn_down_exps"), hidden, width, biased)?,
+            choice_bias: match experts.gating.choice_bias {
+                true => Some(source.numbers(&name("exp_probs_b.bias"), count)?),
+                false => None,
+            },
             shared: experts.shared.map(shared).transpose()?,
             bytes: source.expert_bytes(experts, at)?,
         };
@@ -237,7 +243,7 @@ impl<K: Kernels> ExpertWeights<K> {
         }
         {
             let _op = op!("expert_choice", at, [rows, count]);
-            b.routing.choose(&kernels.read(&b.scores)?, experts);
+            b.routing.choose(&kernels.read(&b.scores)?, self.choice_bias.as_deref(), experts);
         }
         b.routing.record(at);
         {

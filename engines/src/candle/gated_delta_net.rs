@@ -127,7 +127,7 @@ impl<M: Memory> GatedDeltaNetBuffers<M> {
         let of_layers = || {
             spec.layers.iter().enumerate().filter_map(|(at, layer)| match &layer.mixer {
                 Mixer::GatedDeltaNet(net) => Some((at, *net)),
-                Mixer::Attention(_) | Mixer::ShortConvolution(_) => None,
+                Mixer::Attention(_) | Mixer::LatentAttention(_) | Mixer::ShortConvolution(_) => None,
             })
         };
         let Some((first, net)) = of_layers().next() else { return Ok(None) };

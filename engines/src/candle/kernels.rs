@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use models::{Activation, Attention, GatedDeltaNet, Rope, Temperature, TensorView};
+use models::{Activation, Attention, GatedDeltaNet, LatentAttention, Rope, Temperature, TensorView};
 
 use super::routing::Routing;
 use crate::{DeviceMemory, EngineError};
@@ -40,8 +40,10 @@ pub(super) trait Memory {
     fn state(&self, rows: usize, width: usize) -> Result<Self::State, EngineError>;
     /// The cache of one layer.
     fn cache(&self, attention: &Attention) -> Result<Self::Cache, EngineError>;
-    /// A rotary embedding of heads of width `head_dim`.
-    fn rotation(&self, rope: &Rope, head_dim: usize) -> Result<Self::Rotation, EngineError>;
+    /// The cache of one layer with latent attention: one row for all heads.
+    fn latent_cache(&self, attention: &LatentAttention) -> Result<Self::Cache, EngineError>;
+    /// A rotary embedding of this part of heads, of which it rotates the first `rope.dim` elements.
+    fn rotation(&self, rope: &Rope, part: HeadPart) -> Result<Self::Rotation, EngineError>;
     /// Memory of its allocator; `None` if it has no statistics.
     fn device_memory(&self) -> Option<DeviceMemory> {
         None
@@ -64,6 +66,8 @@ pub(super) trait Kernels: Memory {
     ) -> Result<(), EngineError>;
     /// The same for each head of each row, in place; `weight` is `[head_dim]`.
     fn norm_heads(&mut self, x: &mut Self::Rows, weight: &Self::Vector, epsilon: f32) -> Result<(), EngineError>;
+    /// The same for the first elements of each row, as many as the weight has, in place.
+    fn norm_start(&mut self, x: &mut Self::Rows, weight: &Self::Vector, epsilon: f32) -> Result<(), EngineError>;
     /// `x *= factor`
     fn scale(&mut self, x: &mut Self::Rows, factor: f32) -> Result<(), EngineError>;
     /// Multiplies each row by the factor of its position.
@@ -93,6 +97,22 @@ pub(super) trait Kernels: Memory {
         cache: &Self::Cache,
         attention: &Attention,
         sinks: Option<&Self::Vector>,
+        position: usize,
+        out: &mut Self::Rows,
+    ) -> Result<(), EngineError>;
+    /// A part of each head of `x` `[rows, heads * width]`, head by head: `[heads, rows, taken]`.
+    fn split_heads(&mut self, x: &Self::Rows, part: HeadPart, out: &mut Self::Rows) -> Result<(), EngineError>;
+    /// `[rows, heads * width]` of parts `[heads, rows, their width]`, which follow each other in each head.
+    fn join_heads(&mut self, parts: &[&Self::Rows], heads: usize, out: &mut Self::Rows) -> Result<(), EngineError>;
+    /// Stores the rows of latent attention from `position` on.
+    fn store_latent(&mut self, cache: &mut Self::Cache, rows: &Self::Rows, position: usize) -> Result<(), EngineError>;
+    /// `out = softmax(scale q c^T) c[..rank]` per head over the positions that are visible to each row; `c` are the rows of the cache, `q`
+    /// is `[rows, heads * their width]`, `out` `[rows, heads * rank]`.
+    fn attend_latent(
+        &mut self,
+        q: &Self::Rows,
+        cache: &Self::Cache,
+        attention: &LatentAttention,
         position: usize,
         out: &mut Self::Rows,
     ) -> Result<(), EngineError>;
@@ -172,6 +192,24 @@ pub(super) struct Delta<'a, M: Memory + ?Sized> {
     pub(super) rates: &'a M::Rows,
     /// Added to the squared length of a query or a key.
     pub(super) epsilon: f32,
+}
+
+/// Elements of a head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct HeadPart {
+    /// Width of the head.
+    pub(super) width: usize,
+    /// The first of them.
+    pub(super) first: usize,
+    /// Their number.
+    pub(super) taken: usize,
+}
+
+impl HeadPart {
+    /// All elements.
+    pub(super) const fn whole(width: usize) -> Self {
+        Self { width, first: 0, taken: width }
+    }
 }
 
 /// What a pair of a token and an expert reads.

@@ -7,6 +7,7 @@ use super::attention::{AttentionBuffers, AttentionPart, Rotations};
 use super::failed;
 use super::gated_delta_net::{GatedDeltaNetBuffers, GatedDeltaNetPart};
 use super::kernels::{Kernels, Memory};
+use super::latent_attention::{LatentAttentionBuffers, LatentAttentionPart};
 use super::short_convolution::{ShortConvolutionBuffers, ShortConvolutionPart};
 use super::source::Source;
 use super::stream::{Place, Stream};
@@ -22,6 +23,7 @@ pub(super) struct MixerPart<K: Kernels> {
 
 enum Part<K: Kernels> {
     Attention(AttentionPart<K>),
+    LatentAttention(LatentAttentionPart<K>),
     ShortConvolution(ShortConvolutionPart<K>),
     GatedDeltaNet(GatedDeltaNetPart<K>),
 }
@@ -29,6 +31,7 @@ enum Part<K: Kernels> {
 /// Buffers of the token mixers, shared by all layers; `None` of a kind that the model does not have.
 pub(super) struct MixerBuffers<M: Memory> {
     attention: Option<AttentionBuffers<M>>,
+    latent_attention: Option<LatentAttentionBuffers<M>>,
     short_convolution: Option<ShortConvolutionBuffers<M>>,
     gated_delta_net: Option<GatedDeltaNetBuffers<M>>,
 }
@@ -48,6 +51,9 @@ impl<K: Kernels> MixerPart<K> {
             norm: source.norm(&name("attn_norm.weight"), hidden)?,
             part: match &layer.mixer {
                 Mixer::Attention(attention) => Part::Attention(AttentionPart::load(source, at, attention, rotations)?),
+                Mixer::LatentAttention(attention) => {
+                    Part::LatentAttention(LatentAttentionPart::load(source, at, attention, rotations)?)
+                }
                 Mixer::ShortConvolution(convolution) => {
                     Part::ShortConvolution(ShortConvolutionPart::load(source, at, *convolution)?)
                 }
@@ -73,6 +79,9 @@ impl<K: Kernels> MixerPart<K> {
         }
         match &mut self.part {
             Part::Attention(part) => part.run(kernels, place, rotations, s, reserved(&mut b.attention)?)?,
+            Part::LatentAttention(part) => {
+                part.run(kernels, place, rotations, s, reserved(&mut b.latent_attention)?)?;
+            }
             Part::ShortConvolution(part) => part.run(kernels, place, s, reserved(&mut b.short_convolution)?)?,
             Part::GatedDeltaNet(part) => part.run(kernels, place, s, reserved(&mut b.gated_delta_net)?)?,
         }
@@ -89,6 +98,7 @@ impl<M: Memory> MixerBuffers<M> {
     pub(super) fn new(memory: &M, spec: &Spec) -> Result<Self, EngineError> {
         Ok(Self {
             attention: AttentionBuffers::new(memory, spec)?,
+            latent_attention: LatentAttentionBuffers::new(memory, spec)?,
             short_convolution: ShortConvolutionBuffers::new(memory, spec)?,
             gated_delta_net: GatedDeltaNetBuffers::new(memory, spec)?,
         })

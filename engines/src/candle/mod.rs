@@ -9,6 +9,7 @@ mod decoder;
 mod feed_forward;
 mod gated_delta_net;
 mod kernels;
+mod latent_attention;
 mod mixer;
 mod recurrent;
 mod routing;

@@ -84,7 +84,7 @@ impl<M: Memory> ShortConvolutionBuffers<M> {
         let of_layers = || {
             spec.layers.iter().enumerate().filter_map(|(at, layer)| match &layer.mixer {
                 Mixer::ShortConvolution(convolution) => Some((at, *convolution)),
-                Mixer::Attention(_) | Mixer::GatedDeltaNet(_) => None,
+                Mixer::Attention(_) | Mixer::LatentAttention(_) | Mixer::GatedDeltaNet(_) => None,
             })
         };
         let Some((first, convolution)) = of_layers().next() else { return Ok(None) };

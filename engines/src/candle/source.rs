@@ -32,6 +32,14 @@ impl<K: Kernels> Source<'_, K> {
         self.kernels.vector(&self.tensor(name, &[length])?, &change)
     }
 
+    /// The elements of a vector, on the host.
+    pub(super) fn numbers(&self, name: &str, length: usize) -> Result<Vec<f32>, EngineError> {
+        let view = self.tensor(name, &[length])?;
+        let dtype = view.info().dtype;
+        let numbers = models::blocks::dequantise(dtype, view.bytes());
+        numbers.ok_or_else(|| failed(name, format!("a vector of type {dtype} is not supported")))
+    }
+
     /// The weight of a norm.
     pub(super) fn norm(&self, name: &str, length: usize) -> Result<K::Vector, EngineError> {
         let offset = self.checkpoint.spec()?.norm_offset;

@@ -13,7 +13,7 @@ mod text_decoder;
 mod vocabulary;
 mod work;
 
-use models::{Checkpoint, Description, Format, Spec};
+use models::{Checkpoint, Description, Format, Mixer, Spec};
 
 use self::session::LlamaSession;
 use self::settings::Settings;
@@ -122,9 +122,13 @@ fn check_window(checkpoint: &Checkpoint, spec: &Spec, context: usize) -> Result<
 /// process instead of reporting it.
 fn check_blocks(spec: &Spec, types: KvTypes) -> Result<(), EngineError> {
     let of_keys_and_values = [("keys", types.keys), ("values", types.values)];
-    let attentions = spec.layers.iter().enumerate().filter_map(|(at, layer)| Some((at, layer.mixer.attention()?)));
-    for (layer, attention) in attentions {
-        let width = attention.head_dim;
+    let width = |mixer: &Mixer| match mixer {
+        Mixer::Attention(attention) => Some(attention.head_dim),
+        Mixer::LatentAttention(attention) => Some(attention.cache_width()),
+        Mixer::ShortConvolution(_) | Mixer::GatedDeltaNet(_) => None,
+    };
+    let widths = spec.layers.iter().enumerate().filter_map(|(at, layer)| Some((at, width(&layer.mixer)?)));
+    for (layer, width) in widths {
         let split = of_keys_and_values.iter().find(|(_, of)| !width.is_multiple_of(of.dtype().block_elems()));
         if let Some((what, of)) = split {
             let what = format!("{what} of type {of} in the KV cache with heads of width {width} (layer {layer})");

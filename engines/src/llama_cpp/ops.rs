@@ -86,11 +86,17 @@ pub(super) fn classify(node: &Node<'_>, described: Described, before: Option<(Op
         sys::GGML_OP_UNARY if node.name.starts_with("beta_sigmoid") => OpKind::BetaProj,
         sys::GGML_OP_SET_ROWS | sys::GGML_OP_CPY if node.name.starts_with("cache_") => OpKind::KvWrite,
         sys::GGML_OP_FLASH_ATTN_EXT | sys::GGML_OP_SOFT_MAX => OpKind::Attention,
-        sys::GGML_OP_CONT if node.name.starts_with("kqv_out") => OpKind::Attention,
+        sys::GGML_OP_CONT if node.name.starts_with("kqv_out") => match before {
+            // Of latent attention: the values are computed from the output of attention before it is rearranged.
+            Some((OpKind::VBProj, _)) => OpKind::VBProj,
+            _ => OpKind::Attention,
+        },
         sys::GGML_OP_GLU | sys::GGML_OP_UNARY if node.name.contains("gelu") || node.name.contains("geglu") => {
             OpKind::GeluMul
         }
         sys::GGML_OP_GLU if node.name.contains("swiglu_oai") => OpKind::ClampedSwiglu,
+        // The activation of a shared expert belongs to its last product.
+        sys::GGML_OP_GLU | sys::GGML_OP_UNARY if matches!(before, Some((OpKind::SharedExpert, _))) => return None,
         sys::GGML_OP_GLU | sys::GGML_OP_UNARY if node.name.starts_with("ffn_") => OpKind::SiluMul,
         sys::GGML_OP_SCALE if node.name.starts_with("inp_scaled") => OpKind::Embed,
         _ => return None,
@@ -150,6 +156,11 @@ fn product(node: &Node<'_>, described: Described) -> Option<(OpKind, u32)> {
         "attn_q" => OpKind::QProj,
         "attn_k" => OpKind::KProj,
         "attn_v" => OpKind::VProj,
+        "attn_q_a" => OpKind::QAProj,
+        "attn_q_b" => OpKind::QBProj,
+        "attn_kv_a_mqa" => OpKind::KvAProj,
+        "attn_k_b" => OpKind::KBProj,
+        "attn_v_b" => OpKind::VBProj,
         "attn_output" => OpKind::OProj,
         "shortconv.in_proj" => OpKind::ConvInProj,
         "shortconv.out_proj" => OpKind::ConvOutProj,
@@ -178,6 +189,8 @@ fn norm(node: &Node<'_>, described: Described) -> Option<(OpKind, u32)> {
         "ssm_norm" => OpKind::DeltaNorm,
         "attn_q_norm" => OpKind::QNorm,
         "attn_k_norm" => OpKind::KNorm,
+        "attn_q_a_norm" => OpKind::QANorm,
+        "attn_kv_a_norm" => OpKind::KvANorm,
         "post_attention_norm" if described.norm_after_attention => OpKind::AttnPostNorm,
         "post_attention_norm" => OpKind::FfnNorm,
         "post_ffw_norm" => OpKind::FfnPostNorm,
@@ -203,6 +216,8 @@ fn addition(node: &Node<'_>, before: Option<(OpKind, u32)>) -> Option<(OpKind, u
         {
             return Some((OpKind::AttnResidual, layer));
         }
+        // The sum of a shared expert with the others; the residual follows.
+        _ if node.name.starts_with("ffn_out") && matches!(before, Some((OpKind::SharedExpert, _))) => return None,
         _ if ["ffn_inp", "sa_out", "attn_residual"].iter().any(|name| node.name.starts_with(name)) => {
             return Some((OpKind::AttnResidual, layer_of_name(node.name)));
         }
@@ -241,6 +256,8 @@ pub(super) fn mark(kind: OpKind, layer: u32, [columns, rows]: [usize; 2]) -> OpG
         };
     }
     named!(
+        QAProj => "q_a_proj", QANorm => "q_a_norm", QBProj => "q_b_proj", KvAProj => "kv_a_proj", KvANorm => "kv_a_norm",
+        KBProj => "k_b_proj", VBProj => "v_b_proj",
         Embed => "embed", AttnNorm => "attn_norm", QkvProj => "qkv_proj", QProj => "q_proj", KProj => "k_proj", VProj => "v_proj",
         QNorm => "q_norm", KNorm => "k_norm", Rope => "rope", KvWrite => "kv_write", Attention => "attention", OProj => "o_proj",
         OutputGate => "output_gate", DeltaQkvProj => "delta_qkv_proj", DeltaGateProj => "delta_gate_proj", BetaProj => "beta_proj",
@@ -277,6 +294,28 @@ mod tests {
         assert_eq!(rotated, Some((OpKind::Attention, 5)));
         let scores = op(sys::GGML_OP_MUL_MAT, "kq-4", ["k-4 (view)", "q-4"], false);
         assert_eq!(scores, Some((OpKind::Attention, 4)));
+    }
+
+    #[test]
+    fn latent_attention_and_shared_experts_are_identified() {
+        let kind = |code, name: &str, inputs: [&str; 2], before| {
+            let node = Node { op: code, name, inputs, shape: [1, 1] };
+            classify(&node, Described::default(), before).map(|(kind, _)| kind)
+        };
+        let product = |weight: &str| kind(sys::GGML_OP_MUL_MAT, "q-2", [weight, "x"], None);
+        assert_eq!(product("blk.2.attn_q_a.weight"), Some(OpKind::QAProj));
+        assert_eq!(product("blk.2.attn_kv_a_mqa.weight"), Some(OpKind::KvAProj));
+        assert_eq!(product("blk.2.attn_v_b.weight"), Some(OpKind::VBProj));
+        let norm = kind(sys::GGML_OP_MUL, "kv_cmpr-2", ["norm-2", "blk.2.attn_kv_a_norm.weight"], None);
+        assert_eq!(norm, Some(OpKind::KvANorm));
+        let rearranged = |before| kind(sys::GGML_OP_CONT, "kqv_out-2", ["", ""], before);
+        assert_eq!(rearranged(Some((OpKind::VBProj, 2))), Some(OpKind::VBProj));
+        assert_eq!(rearranged(Some((OpKind::Attention, 2))), Some(OpKind::Attention));
+        // The activation and the sum of a shared expert belong to what follows.
+        let after_shared = |code, name: &str| kind(code, name, ["a", "b"], Some((OpKind::SharedExpert, 2)));
+        assert_eq!(after_shared(sys::GGML_OP_GLU, "ffn_swiglu-2"), None);
+        assert_eq!(after_shared(sys::GGML_OP_ADD, "ffn_out-2"), None);
+        assert_eq!(after_shared(sys::GGML_OP_ADD, "l_out-2"), Some(OpKind::FfnResidual));
     }
 
     #[test]

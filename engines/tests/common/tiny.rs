@@ -1,12 +1,13 @@
 //! A small model of each architecture, with everything that distinguishes it.
 
 use models::{
-    Activation, Arch, Attention, DeltaLayout, Experts, FeedForward, Gated, GatedDeltaNet, Gating, Layer, Mixer,
-    NormPlacement, Rope, RopeLayout, RopeScaling, Scores, SharedExpert, ShortConvolution, Spec, Temperature,
+    Activation, Arch, Attention, DeltaLayout, ExpertGroups, Experts, FeedForward, Gated, GatedDeltaNet, Gating,
+    LatentAttention, Layer, Mixer, NormPlacement, Rope, RopeLayout, RopeScaling, Scores, SharedExpert,
+    ShortConvolution, Spec, Temperature,
 };
 
-/// Every architecture that can be written as a GGUF file.
-pub(crate) const ARCHITECTURES: [&str; 12] = [
+/// Every architecture that can be written as a GGUF file. Those of DeepSeek V2 and V3 have one name there.
+pub(crate) const ARCHITECTURES: [&str; 14] = [
     "llama",
     "qwen2",
     "qwen3",
@@ -19,13 +20,15 @@ pub(crate) const ARCHITECTURES: [&str; 12] = [
     "lfm2",
     "qwen35",
     "qwen35moe",
+    "deepseek2",
+    "deepseek3",
 ];
 
 /// Six layers of width 256 with four query heads over two key and value heads of 64.
 pub(crate) fn spec(arch: &'static str) -> Spec {
     let layers = (0..6).map(|at| layer(arch, at)).collect();
     Spec {
-        arch: Arch::new(arch),
+        arch: Arch::new(if arch == "deepseek3" { "deepseek2" } else { arch }),
         hidden: 256,
         vocab: 384,
         context_length: 512,
@@ -52,7 +55,7 @@ fn layer(arch: &str, at: usize) -> Layer {
                 count: 6,
                 used: 2,
                 expert: Gated { width: 128, activation: Activation::Silu },
-                gating: Gating { scores: Scores::Softmax, normalised: true, scale: None },
+                gating: Gating::new(Scores::Softmax, true),
                 biased: false,
                 shared: None,
             }),
@@ -98,7 +101,7 @@ fn layer(arch: &str, at: usize) -> Layer {
                     count: 6,
                     used: 2,
                     expert: Gated { width: 128, activation: Activation::ClampedSwiglu },
-                    gating: Gating { scores: Scores::SoftmaxOfChosen, normalised: false, scale: None },
+                    gating: Gating::new(Scores::SoftmaxOfChosen, false),
                     biased: true,
                     shared: None,
                 }),
@@ -136,7 +139,7 @@ fn layer(arch: &str, at: usize) -> Layer {
                     count: 6,
                     used: 2,
                     expert: Gated { width: 128, activation: Activation::Silu },
-                    gating: Gating { scores: Scores::Softmax, normalised: true, scale: None },
+                    gating: Gating::new(Scores::Softmax, true),
                     biased: false,
                     shared: Some(SharedExpert { width: 128, gated: true }),
                 }),
@@ -144,6 +147,49 @@ fn layer(arch: &str, at: usize) -> Layer {
             Layer { mixer, feed_forward, ..dense }
         }
         "lfm2" => layer(Attention { qk_norm: true, ..halves(1e6, None) }),
+        // V2 has queries from the input, YaRN and a softmax; V3 queries through a short row, groups and a bias of the choice.
+        "deepseek2" | "deepseek3" => {
+            let is_v2 = arch == "deepseek2";
+            let yarn = RopeScaling::Yarn {
+                factor: 16.0,
+                beta_fast: 32.0,
+                beta_slow: 1.0,
+                original_context: 32,
+                magnitude: 1.0,
+                truncate: true,
+            };
+            // 1 / sqrt(64) times the square of YaRN's magnitude for a multiplier of 0.707.
+            let of_yarn = 0.125 * (0.1 * 0.707 * 16f32.ln() + 1.0).powi(2);
+            let latent = LatentAttention {
+                heads: 4,
+                query_rank: (!is_v2).then_some(96),
+                rank: 96,
+                key_dim: 32,
+                value_dim: 64,
+                rope: Rope { theta: 1e4, dim: 32, layout: RopeLayout::Interleaved, scaling: is_v2.then_some(yarn) },
+                score_scale: is_v2.then_some(of_yarn),
+            };
+            let gating = match is_v2 {
+                true => Gating::new(Scores::Softmax, false),
+                false => Gating {
+                    scale: Some(2.5),
+                    choice_bias: true,
+                    groups: Some(ExpertGroups { count: 4, used: 2 }),
+                    ..Gating::new(Scores::Sigmoid, true)
+                },
+            };
+            let experts = FeedForward::Experts(Experts {
+                count: 8,
+                used: 3,
+                expert: Gated { width: 128, activation: Activation::Silu },
+                gating,
+                biased: false,
+                shared: Some(SharedExpert { width: 256, gated: false }),
+            });
+            let dense = layer(plain(None));
+            let feed_forward = if at == 0 { dense.feed_forward.clone() } else { experts };
+            Layer { mixer: Mixer::LatentAttention(latent), feed_forward, ..dense }
+        }
         other => panic!("no tiny model of {other}"),
     }
 }

@@ -26,6 +26,9 @@ pub(super) struct Architecture {
     /// Whether some of its layers have another token mixer than attention, which `from_gguf` and `from_config` then read. Its GGUF files
     /// may state 0 key-value heads for them.
     pub(super) has_other_mixers: bool,
+    /// Whether its attention is latent: its files then state the widths of the row of the cache, or of the rotated part of a head, where
+    /// others state those of a head.
+    pub(super) has_latent_attention: bool,
     /// What its GGUF files store otherwise than the description lists it.
     pub(super) stored: &'static [Stored],
     /// The default of `tie_word_embeddings` in transformers.
@@ -50,6 +53,7 @@ impl Architecture {
             activation: Activation::Silu,
             has_experts: false,
             has_other_mixers: false,
+            has_latent_attention: false,
             stored: &[],
             tied_by_default: false,
             from_gguf: |_, spec| Ok(spec),

@@ -15,7 +15,11 @@ pub(super) fn read(config: &Object<'_>, architecture: &Architecture) -> Result<S
     let required = |name: &str| config.required(name, config.count(name)?);
     let hidden = required("hidden_size")?;
     let heads = required("num_attention_heads")?;
-    let head_dim = match config.count("head_dim")? {
+    let stated = match architecture.has_latent_attention {
+        true => Some(required("qk_rope_head_dim")?),
+        false => config.count("head_dim")?,
+    };
+    let head_dim = match stated {
         Some(width) => width,
         None if heads > 0 && hidden % heads == 0 => hidden / heads,
         None => {

@@ -53,6 +53,7 @@ pub(super) fn read(metadata: &Metadata, find: &FindTensor<'_>, architecture: &Ar
     };
     if let Some(width) = count("attention.value_length")?
         && width != head_dim
+        && !architecture.has_latent_attention
     {
         return Err(metadata.unsupported(
             &key("attention.value_length"),

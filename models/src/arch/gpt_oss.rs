@@ -37,7 +37,7 @@ pub(super) const GPT_OSS: Architecture = Architecture {
 };
 
 const ARCH: &str = "gpt-oss";
-const GATING: Gating = Gating { scores: Scores::SoftmaxOfChosen, normalised: false, scale: None };
+const GATING: Gating = Gating::new(Scores::SoftmaxOfChosen, false);
 
 /// The layers with a window, if the file does not say which: the first, the third and so on.
 const fn is_local(layer: usize) -> bool {

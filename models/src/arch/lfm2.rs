@@ -20,7 +20,7 @@ pub(super) const LFM2: Architecture = Architecture {
         let heads = spec.layers.iter().map(|layer| heads(&layer.mixer)).collect();
         let kernel = spec.layers.iter().find_map(|layer| match &layer.mixer {
             Mixer::ShortConvolution(convolution) => Some(number(convolution.kernel)),
-            Mixer::Attention(_) | Mixer::GatedDeltaNet(_) => None,
+            Mixer::Attention(_) | Mixer::LatentAttention(_) | Mixer::GatedDeltaNet(_) => None,
         });
         vec![
             ("attention.head_count_kv".to_owned(), Value::Array(Array::U32(heads))),

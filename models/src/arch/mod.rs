@@ -5,6 +5,7 @@
 
 mod architecture;
 mod config;
+mod deepseek2;
 mod experts;
 mod gemma3;
 mod gguf_keys;
@@ -36,7 +37,7 @@ pub(crate) use rope_tables::rope_tensors;
 pub(crate) use stored::{as_described, as_stored, described_names, place};
 pub(crate) use tensors::{check, check_spec};
 
-const ARCHITECTURES: [Architecture; 13] = [
+const ARCHITECTURES: [Architecture; 16] = [
     llama::LLAMA,
     mistral::MISTRAL,
     qwen2::QWEN2,
@@ -48,6 +49,9 @@ const ARCHITECTURES: [Architecture; 13] = [
     gpt_oss::GPT_OSS,
     phi3::PHI3,
     lfm2::LFM2,
+    deepseek2::DEEPSEEK2,
+    deepseek2::DEEPSEEK3,
+    deepseek2::GLM4_MOE_LITE,
     qwen35::QWEN35,
     qwen35::QWEN35_MOE,
 ];

@@ -40,7 +40,7 @@ pub(super) const QWEN35_MOE: Architecture = Architecture {
 
 /// llama.cpp gives the norm before the feed-forward part the name of a norm after attention.
 const STORED: &[Stored] = &[Stored { file: "post_attention_norm", parts: &["ffn_norm"] }];
-const GATING: Gating = Gating { scores: Scores::Softmax, normalised: true, scale: None };
+const GATING: Gating = Gating::new(Scores::Softmax, true);
 /// One layer of so many has attention, if the file does not say which.
 const INTERVAL: usize = 4;
 
@@ -162,7 +162,7 @@ fn gguf_keys(spec: &Spec) -> KeyValues {
     let nets: Vec<Option<&GatedDeltaNet>> = (spec.layers.iter())
         .map(|layer| match &layer.mixer {
             Mixer::GatedDeltaNet(net) => Some(net),
-            Mixer::Attention(_) | Mixer::ShortConvolution(_) => None,
+            Mixer::Attention(_) | Mixer::LatentAttention(_) | Mixer::ShortConvolution(_) => None,
         })
         .collect();
     // Positions of text are equal in all sections.

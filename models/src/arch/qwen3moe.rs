@@ -23,5 +23,5 @@ pub(super) const QWEN3_MOE: Architecture = Architecture {
 };
 
 const fn gating(normalised: bool) -> Gating {
-    Gating { scores: Scores::Softmax, normalised, scale: None }
+    Gating::new(Scores::Softmax, normalised)
 }

@@ -42,7 +42,9 @@ pub(super) fn read(
 /// The rotary embedding of the layers that attend to all positions, or of the first layer that has one.
 pub(super) fn global_rope(spec: &Spec) -> Option<&Rope> {
     let global = spec.attentions().find(|attention| attention.window.is_none() && attention.rope.is_some());
-    global.or_else(|| spec.attentions().find(|attention| attention.rope.is_some()))?.rope.as_ref()
+    global
+        .and_then(|attention| attention.rope.as_ref())
+        .or_else(|| spec.layers.iter().find_map(|layer| layer.mixer.rope()))
 }
 
 /// The tensors of divisors of the rotary frequencies, for scalings that GGUF's keys cannot express.

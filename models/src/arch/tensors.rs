@@ -7,8 +7,8 @@ use super::rope_tables::ROPE_TABLES;
 use crate::dtype::DType;
 use crate::error::{Cause, CauseOrAdvice, Mismatch, printable};
 use crate::spec::{
-    Attention, Experts, FeedForward, GatedDeltaNet, Mixer, ShortConvolution, Spec, Weight, WeightKind, expert_part,
-    weights,
+    Attention, Experts, FeedForward, GatedDeltaNet, LatentAttention, Mixer, Rope, ShortConvolution, Spec, Weight,
+    WeightKind, expert_part, weights,
 };
 use crate::tensor::TensorInfo;
 
@@ -28,7 +28,7 @@ pub(crate) fn check<'a>(
     let weights = parts_of_experts(weights(spec), &left);
     let variant = |left: &HashMap<&str, &TensorInfo>| {
         let known: HashSet<&str> = weights.iter().map(|weight| weight.name.as_str()).collect();
-        surplus(left).into_iter().find(|name| !known.contains(name) && !is_of_mlx(name)).map(str::to_owned)
+        surplus(spec, left).into_iter().find(|name| !known.contains(name) && !is_of_mlx(name)).map(str::to_owned)
     };
     for Weight { name, shape, kind, .. } in &weights {
         let Some(info) = left.remove(name.as_str()) else {
@@ -77,7 +77,7 @@ pub(crate) fn check<'a>(
             }
         }
     }
-    let surplus = surplus(&left);
+    let surplus = surplus(spec, &left);
     match surplus.first() {
         None => Ok(()),
         Some(name) => {
@@ -88,9 +88,17 @@ pub(crate) fn check<'a>(
 }
 
 /// Those of the tensors that are left over, sorted, which would change the result.
-fn surplus<'a>(left: &HashMap<&'a str, &TensorInfo>) -> Vec<&'a str> {
+fn surplus<'a>(spec: &Spec, left: &HashMap<&'a str, &TensorInfo>) -> Vec<&'a str> {
     // Factors are read with the shape; the second name is an older table of frequencies, which is not used.
-    let ignored = |name: &str| ROPE_TABLES.contains(&name) || name.ends_with(".attn_rot_embd.weight");
+    // Layers after the last one predict further tokens.
+    let is_behind = |name: &str| {
+        let layer = name.strip_prefix("blk.").and_then(|rest| rest.split_once('.'));
+        layer.and_then(|(layer, _)| layer.parse().ok()).is_some_and(|layer: usize| layer >= spec.layers.len())
+    };
+    let predicts_further = spec.layers.iter().any(|layer| layer.mixer.latent_attention().is_some());
+    let ignored = |name: &str| {
+        ROPE_TABLES.contains(&name) || name.ends_with(".attn_rot_embd.weight") || (predicts_further && is_behind(name))
+    };
     let mut surplus: Vec<&str> = left.keys().copied().filter(|name| !ignored(name)).collect();
     surplus.sort_unstable();
     surplus
@@ -144,6 +152,7 @@ pub(crate) fn check_spec(file: &Path, spec: &Spec) -> Result<(), Box<Mismatch>> 
         }
         match &layer.mixer {
             Mixer::Attention(attention) => check_attention(file, attention)?,
+            Mixer::LatentAttention(attention) => check_latent_attention(file, attention)?,
             Mixer::ShortConvolution(convolution) => check_short_convolution(file, convolution)?,
             Mixer::GatedDeltaNet(net) => check_gated_delta_net(file, net)?,
         }
@@ -156,6 +165,15 @@ fn check_experts(file: &Path, experts: &Experts) -> Result<(), Box<Mismatch>> {
     within(file, "number of experts that a token uses", experts.used, experts.count)?;
     if let Some(shared) = experts.shared {
         within(file, "width of the shared expert", shared.width, 1 << 24)?;
+    }
+    if let Some(groups) = experts.gating.groups {
+        within(file, "number of groups of experts", groups.count, experts.count / 2)?;
+        within(file, "number of groups that a token uses", groups.used, groups.count)?;
+        let (of_groups, most) = (experts.count / groups.count * groups.used, experts.used);
+        if !experts.count.is_multiple_of(groups.count) || of_groups < most {
+            let expected = format!("a divisor of {} experts, with {most} in the used ones", experts.count);
+            return Err(wrong_shape(file, "number of groups of experts", &expected, groups.count.to_string()));
+        }
     }
     match experts.gating.scale {
         Some(scale) if !(scale.is_finite() && scale != 0.0) => {
@@ -174,14 +192,33 @@ fn check_attention(file: &Path, attention: &Attention) -> Result<(), Box<Mismatc
     if !heads.is_multiple_of(kv_heads) {
         return mismatch("number of key-value heads", &format!("a divisor of {heads} heads"), kv_heads.to_string());
     }
-    if let Some(rope) = &attention.rope {
-        if rope.dim == 0 || !rope.dim.is_multiple_of(2) || rope.dim > head_dim {
-            let expected = format!("an even number up to {head_dim} (width of a head)");
-            return mismatch("rotary width", &expected, rope.dim.to_string());
+    attention.rope.as_ref().map_or(Ok(()), |rope| check_rope(file, rope, head_dim))
+}
+
+fn check_latent_attention(file: &Path, attention: &LatentAttention) -> Result<(), Box<Mismatch>> {
+    let &LatentAttention { heads, query_rank, rank, key_dim, value_dim, .. } = attention;
+    within(file, "number of heads", heads, 4096)?;
+    within(file, "width of a row before the queries", query_rank.unwrap_or(1), 1 << 20)?;
+    within(file, "width of a latent", rank, 1 << 16)?;
+    within(file, "width of a key without position", key_dim, 4096)?;
+    within(file, "width of a value", value_dim, 4096)?;
+    check_rope(file, &attention.rope, 4096)?;
+    match attention.score_scale {
+        Some(scale) if !(scale.is_finite() && scale > 0.0) => {
+            Err(wrong_shape(file, "factor of the scores", "a positive number", scale.to_string()))
         }
-        if !(rope.theta > 1.0 && rope.theta.is_finite()) {
-            return mismatch("base of the rotary frequencies", "a number above 1", rope.theta.to_string());
-        }
+        _ => Ok(()),
+    }
+}
+
+fn check_rope(file: &Path, rope: &Rope, most: usize) -> Result<(), Box<Mismatch>> {
+    let mismatch = |place: &str, expected: &str, found: String| Err(wrong_shape(file, place, expected, found));
+    if rope.dim == 0 || !rope.dim.is_multiple_of(2) || rope.dim > most {
+        let expected = format!("an even number up to {most} (width of a head)");
+        return mismatch("rotary width", &expected, rope.dim.to_string());
+    }
+    if !(rope.theta > 1.0 && rope.theta.is_finite()) {
+        return mismatch("base of the rotary frequencies", "a number above 1", rope.theta.to_string());
     }
     Ok(())
 }

@@ -6,6 +6,7 @@ mod folder;
 mod fused_experts;
 mod gguf_file;
 mod gguf_kind;
+mod joined_latent;
 mod listing;
 mod parts;
 mod quantisation;

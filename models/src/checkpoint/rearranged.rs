@@ -1,5 +1,6 @@
-//! Tensors of safetensors folders that store other rows or another order than the description has: the experts of gpt-oss. Their bytes
-//! are rearranged when they are taken, into memory of the process; everything else of a checkpoint stays in the mapped files.
+//! Tensors of safetensors folders that store other rows or another order than the description has: the experts of gpt-oss, keys and
+//! values of latent attention. Their bytes are rearranged when they are taken, into memory of the process; everything else of a
+//! checkpoint stays in the mapped files.
 
 use std::io;
 use std::ops::Range;
@@ -23,6 +24,9 @@ pub(super) struct Arrangement {
 pub(super) enum Stored {
     /// Floats `[experts, inputs, step outputs]` of this many bytes each.
     Transposed { element: usize },
+    /// Floats `[experts, rows, columns]` of this many bytes each, of which the rows from `first` on are the outputs, or the inputs if they
+    /// are `transposed`. An expert is a head here.
+    RowsOfHeads { element: usize, rows: usize, transposed: bool },
     /// Codes `[experts, step outputs, inputs / 32, 16]`, two in a byte, the first in the low half; and one exponent for 32 codes, in
     /// another tensor: its mapping and its bytes.
     Mxfp4 { scales: (usize, Range<usize>) },
@@ -40,6 +44,7 @@ impl Arrangement {
     pub(super) fn apply(&self, bytes: &[u8], maps: &[std::sync::Arc<Mmap>]) -> io::Result<Mmap> {
         match &self.stored {
             Stored::Transposed { element } => self.transposed(bytes, *element),
+            Stored::RowsOfHeads { element, rows, transposed } => self.rows(bytes, *element, *rows, *transposed),
             Stored::Mxfp4 { scales: (map, range) } => {
                 let outside = || io::Error::new(io::ErrorKind::InvalidData, "the exponents are outside of their file");
                 let scales = maps.get(*map).and_then(|map| map.get(range.clone())).ok_or_else(outside)?;
@@ -64,6 +69,27 @@ impl Arrangement {
                         let to = (output * inputs + input) * element;
                         out[to..to + element].copy_from_slice(&row[from..from + element]);
                     }
+                }
+            }
+        }
+        out.make_read_only()
+    }
+
+    fn rows(&self, bytes: &[u8], element: usize, rows: usize, transposed: bool) -> io::Result<Mmap> {
+        let &Self { experts, outputs, inputs, first, .. } = self;
+        let columns = if transposed { outputs } else { inputs };
+        let size = outputs * inputs * element;
+        let mut out = MmapMut::map_anon(experts * size)?;
+        let heads = bytes.chunks_exact(rows * columns * element).zip(out.chunks_exact_mut(size));
+        for (stored, out) in heads {
+            let stored = &stored[first * columns * element..];
+            if !transposed {
+                out.copy_from_slice(&stored[..size]);
+                continue;
+            }
+            for (output, row) in out.chunks_exact_mut(inputs * element).enumerate() {
+                for (input, to) in row.chunks_exact_mut(element).enumerate() {
+                    to.copy_from_slice(&stored[(input * columns + output) * element..][..element]);
                 }
             }
         }
@@ -104,6 +130,18 @@ mod tests {
             Arrangement { experts: 1, outputs: 2, inputs: 2, first, step: 2, stored: form }.apply(&stored, &[]).unwrap()
         };
         assert_eq!((&of(0)[..], &of(1)[..]), (&[10, 12, 11, 13][..], &[20, 22, 21, 23][..]));
+    }
+
+    /// Two heads of two rows of keys and one of values, three columns.
+    #[test]
+    fn rows_of_heads_are_taken_or_transposed() {
+        let stored: Vec<u8> = (0..18).collect();
+        let of = |outputs, inputs, first, transposed| {
+            let form = Stored::RowsOfHeads { element: 1, rows: 3, transposed };
+            Arrangement { experts: 2, outputs, inputs, first, step: 1, stored: form }.apply(&stored, &[]).unwrap()
+        };
+        assert_eq!(&of(3, 2, 0, true)[..], [0, 3, 1, 4, 2, 5, 9, 12, 10, 13, 11, 14]);
+        assert_eq!(&of(1, 3, 2, false)[..], [6, 7, 8, 15, 16, 17]);
     }
 
     /// Two experts of two rows of one block; codes count up from 0, each byte has two.

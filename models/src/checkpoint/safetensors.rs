@@ -10,6 +10,7 @@ use memmap2::Mmap;
 use safetensors::{Dtype, SafeTensorError, SafeTensors};
 
 use super::fused_experts::{self, Raw};
+use super::joined_latent;
 use super::listing::{entries, files_with, names as names_of};
 use super::parts::{self, Place, PlacedTensor};
 use super::quantisation::MlxScheme;
@@ -120,12 +121,13 @@ pub(super) fn read(
 ) -> Result<(Vec<Arc<Mmap>>, Vec<PlacedTensor>), Error> {
     let mut maps = Vec::new();
     let mut tensors = Vec::new();
-    let mut experts = Vec::new();
+    let (mut experts, mut latent) = (Vec::new(), Vec::new());
     let mut seen: HashMap<String, PathBuf> = HashMap::new();
     for (at, file) in files.iter().enumerate() {
         let map = container::map(file)?;
-        let Table { plain, fused } = table(file, &map, spec, scheme)?;
-        let names = plain.iter().map(|(info, _)| &info.name).chain(fused.iter().map(|(_, raw)| &raw.name));
+        let Table { plain, fused, joined } = table(file, &map, spec, scheme)?;
+        let raw = fused.iter().map(|(_, raw)| raw).chain(joined.iter().map(|(_, raw)| raw));
+        let names = plain.iter().map(|(info, _)| &info.name).chain(raw.map(|raw| &raw.name));
         for name in names {
             if let Some(first) = seen.insert(name.clone(), file.clone()) {
                 let (expected, found) =
@@ -142,9 +144,11 @@ pub(super) fn read(
         let placed = plain.into_iter().map(|(info, range)| (info, Place::plain(at, range)));
         tensors.extend(parts::as_described(spec, placed.collect()));
         experts.extend(fused.into_iter().map(|(name, raw)| (name, Raw { map: at, ..raw })));
+        latent.extend(joined.into_iter().map(|(layer, raw)| (layer, Raw { map: at, ..raw })));
         maps.push(map);
     }
     tensors.extend(fused_experts::described(folder, spec, &experts)?);
+    tensors.extend(joined_latent::described(folder, spec, &latent)?);
     if tensors.is_empty() {
         return Err(Error::Safetensors(Mismatch::at(folder, "weights", "tensors", "none", Cause::WrittenWrongly)));
     }
@@ -158,6 +162,8 @@ struct Table {
     plain: Vec<(TensorInfo, Range<usize>)>,
     /// Experts in one tensor.
     fused: Vec<(fused_experts::Name, Raw)>,
+    /// Keys and values of latent attention in one tensor, with the layer.
+    joined: Vec<(usize, Raw)>,
 }
 
 /// The tensors of one file, in the order of their bytes.
@@ -198,6 +204,13 @@ fn table(file: &Path, bytes: &[u8], spec: &Spec, scheme: Option<&MlxScheme>) -> 
             };
             let raw = Raw { name, dtype, shape: info.shape.clone(), map: 0, range };
             tensors.fused.push((fused, raw));
+            continue;
+        }
+        if let Some(layer) = joined_latent::layer_of(&name)
+            && let Some(dtype) = float_type(info.dtype)
+        {
+            let raw = Raw { name, dtype: Some(dtype), shape: info.shape.clone(), map: 0, range };
+            tensors.joined.push((layer, raw));
             continue;
         }
         let Some(gguf_name) = gguf_name(&name, spec) else {
@@ -278,6 +291,14 @@ fn is_ignored(name: &str, spec: &Spec) -> bool {
     name.ends_with("rotary_emb.inv_freq")
         || name.ends_with(".self_attn.masked_bias")
         || (spec.tied_embeddings && name.starts_with("lm_head."))
+        || is_of_further_prediction(name, spec)
+}
+
+/// Tensors of the layers after the last one, which predict further tokens: folders of models with latent attention have them.
+fn is_of_further_prediction(name: &str, spec: &Spec) -> bool {
+    let layer = name.strip_prefix("model.layers.").and_then(|rest| rest.split_once('.'));
+    let is_behind = layer.and_then(|(layer, _)| layer.parse().ok()).is_some_and(|at: usize| at >= spec.layers.len());
+    is_behind && spec.layers.iter().any(|layer| layer.mixer.latent_attention().is_some())
 }
 
 /// The GGUF name of a tensor with this name in transformers. A model that was saved without its head has no `model.` in its names.
@@ -312,6 +333,9 @@ fn gguf_name(name: &str, spec: &Spec) -> Option<String> {
                     _ => None,
                 };
             }
+            if (module, kind) == ("mlp.gate", "e_score_correction_bias") && number.to_string() == layer {
+                return Some(format!("blk.{number}.exp_probs_b.bias"));
+            }
             let module = match module {
                 // With norms after the parts, this name is that of the norm after attention.
                 "post_attention_layernorm" if norms == NormPlacement::BeforeAndAfter => "post_attention_norm",
@@ -327,6 +351,11 @@ fn gguf_name(name: &str, spec: &Spec) -> Option<String> {
                 "linear_attn.conv1d" => "ssm_conv1d",
                 "linear_attn.norm" => "ssm_norm",
                 "linear_attn.out_proj" => "ssm_out",
+                "self_attn.q_a_proj" => "attn_q_a",
+                "self_attn.q_a_layernorm" => "attn_q_a_norm",
+                "self_attn.q_b_proj" => "attn_q_b",
+                "self_attn.kv_a_proj_with_mqa" => "attn_kv_a_mqa",
+                "self_attn.kv_a_layernorm" => "attn_kv_a_norm",
                 "conv.in_proj" => "shortconv.in_proj",
                 "conv.conv" => "shortconv.conv",
                 "conv.out_proj" => "shortconv.out_proj",
@@ -341,6 +370,9 @@ fn gguf_name(name: &str, spec: &Spec) -> Option<String> {
                 // Gate and up in one, as GGUF stores them under this name.
                 "mlp.up_proj" | "mlp.gate_up_proj" | "feed_forward.w3" => "ffn_up",
                 "mlp.down_proj" | "feed_forward.w2" => "ffn_down",
+                "mlp.shared_experts.gate_proj" => "ffn_gate_shexp",
+                "mlp.shared_experts.up_proj" => "ffn_up_shexp",
+                "mlp.shared_experts.down_proj" => "ffn_down_shexp",
                 _ => return None,
             };
             if number.to_string() != layer || !matches!(kind, "weight" | "bias" | "scales" | "biases") {

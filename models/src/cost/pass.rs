@@ -10,8 +10,8 @@ use super::weight_types::WeightTypes;
 use crate::dtype::DType;
 use crate::op_kind::OpKind;
 use crate::spec::{
-    Activation, Attention, CacheTypes, Experts, FeedForward, Gated, GatedDeltaNet, Mixer, NormPlacement, STATE,
-    SharedExpert, ShortConvolution, Spec,
+    Activation, Attention, CacheTypes, Experts, FeedForward, Gated, GatedDeltaNet, LatentAttention, Mixer,
+    NormPlacement, STATE, SharedExpert, ShortConvolution, Spec,
 };
 use crate::units::{Bytes, Flops};
 
@@ -202,6 +202,7 @@ impl Pass<'_> {
         ops.push(self.norm(OpKind::AttnNorm, at, tokens, hidden));
         match &layer.mixer {
             Mixer::Attention(attention) => self.attention_ops(attention, at, ops),
+            Mixer::LatentAttention(attention) => self.latent_attention_ops(attention, at, ops),
             Mixer::ShortConvolution(convolution) => self.short_convolution_ops(convolution, at, ops),
             Mixer::GatedDeltaNet(net) => self.gated_delta_net_ops(net, at, ops),
         }
@@ -304,6 +305,28 @@ impl Pass<'_> {
         }
     }
 
+    fn latent_attention_ops(&self, attention: &LatentAttention, at: Option<usize>, ops: &mut Vec<OpCost>) {
+        let (hidden, tokens) = (self.spec.hidden, self.tokens);
+        let &LatentAttention { query_rank, rank, key_dim, value_dim, .. } = attention;
+        let q = attention.q_width();
+        match query_rank {
+            None => ops.push(self.matmul(OpKind::QProj, at, [tokens, hidden, q], false)),
+            Some(low) => {
+                ops.push(self.matmul(OpKind::QAProj, at, [tokens, hidden, low], false));
+                ops.push(self.norm(OpKind::QANorm, at, tokens, low));
+                ops.push(self.matmul(OpKind::QBProj, at, [tokens, low, q], false));
+            }
+        }
+        ops.push(self.matmul(OpKind::KvAProj, at, [tokens, hidden, attention.cache_width()], false));
+        ops.push(self.norm(OpKind::KvANorm, at, tokens, rank));
+        ops.push(self.latent_rope(attention, at));
+        ops.push(self.latent_write(attention, at));
+        ops.push(self.head_products(OpKind::KBProj, attention, at, [key_dim, rank]));
+        ops.push(self.latent_attention(attention, at));
+        ops.push(self.head_products(OpKind::VBProj, attention, at, [rank, value_dim]));
+        ops.push(self.matmul(OpKind::OProj, at, [tokens, attention.v_width(), hidden], false));
+    }
+
     fn short_convolution_ops(&self, convolution: &ShortConvolution, at: Option<usize>, ops: &mut Vec<OpCost>) {
         let (hidden, tokens, channels) = (self.spec.hidden, self.tokens, convolution.channels);
         ops.push(self.matmul(OpKind::ConvInProj, at, [tokens, hidden, 3 * channels], false));
@@ -346,15 +369,18 @@ impl Pass<'_> {
     ///
     /// ```text
     /// FLOP t (5 E + 2 K)    softmax: maximum, difference, exponential, sum, quotient; a sigmoid has fewer; normalising: sum and
-    ///                       quotient. The comparisons of the choice are not counted
+    ///                       quotient. The comparisons of the choice are not counted. With a bias of the choice t E more
+    /// weight bytes          row(E) of the bias
     /// activation bytes 4 t (E + 2 K)    scores read; indices and weights written
     /// ```
     ///
     /// Source: arXiv:1701.06538, equations 3 to 5, without noise.
     fn expert_choice(&self, experts: &Experts, layer: Option<usize>) -> OpCost {
         let (tokens, count, used) = (self.tokens as u64, experts.count as u64, experts.used as u64);
+        let biases = if experts.gating.choice_bias { experts.count } else { 0 };
         OpCost {
-            flops: Flops(tokens * (5 * count + 2 * used)),
+            flops: Flops(tokens * (5 * count + 2 * used + biases as u64)),
+            weight_bytes: DType::F32.row_bytes(biases),
             activation_bytes: Bytes(ACTIVATION * tokens * (count + 2 * used)),
             ..self.op(OpKind::ExpertChoice, layer, [self.tokens, experts.count, 0])
         }
@@ -558,6 +584,75 @@ impl Pass<'_> {
             kv_bytes: self.kv.row_bytes(attention.kv_width()) * rows as u64,
             activation_bytes: Bytes(ACTIVATION * self.tokens as u64 * 2 * attention.q_width() as u64),
             ..self.op(OpKind::Attention, layer, [self.tokens, window.map_or(end, |window| end.min(window)), heads])
+        }
+    }
+
+    /// Rotating a part of each query head, and of the row of the cache, as [`Pass::rope`]:
+    ///
+    /// ```text
+    /// FLOP 3 T (heads + 1) r    activation bytes 4 T 2 (heads + 1) r
+    /// ```
+    fn latent_rope(&self, attention: &LatentAttention, layer: Option<usize>) -> OpCost {
+        let rotated = (attention.heads + 1) * attention.rope.dim;
+        let elements = (self.tokens * rotated) as u64;
+        OpCost {
+            flops: Flops(3 * elements),
+            activation_bytes: Bytes(ACTIVATION * 2 * elements),
+            ..self.op(OpKind::Rope, layer, [self.tokens, rotated, 0])
+        }
+    }
+
+    /// Appending `T` rows of `c` elements (the latent and the rotated part of the key) to the cache, in the type of keys:
+    ///
+    /// ```text
+    /// FLOP 0    KV bytes T row(c)    activation bytes 4 T c
+    /// ```
+    fn latent_write(&self, attention: &LatentAttention, layer: Option<usize>) -> OpCost {
+        let width = attention.cache_width();
+        OpCost {
+            kv_bytes: self.kv.keys.row_bytes(width) * self.tokens as u64,
+            activation_bytes: Bytes(ACTIVATION * (self.tokens * width) as u64),
+            ..self.op(OpKind::KvWrite, layer, [self.tokens, width, 0])
+        }
+    }
+
+    /// A product of each head with a matrix of its own, from `n` to `m` elements:
+    ///
+    /// ```text
+    /// FLOP 2 T heads n m    weight bytes heads m row(n)    activation bytes 4 T heads (n + m)
+    /// ```
+    ///
+    /// Source: arXiv:2405.04434, appendix C: products with the latent instead of keys and values.
+    fn head_products(
+        &self,
+        kind: OpKind,
+        attention: &LatentAttention,
+        layer: Option<usize>,
+        [inputs, outputs]: [usize; 2],
+    ) -> OpCost {
+        let heads = attention.heads;
+        OpCost {
+            activation_bytes: Bytes(ACTIVATION * (self.tokens * heads * (inputs + outputs)) as u64),
+            ..self.matmul(kind, layer, [self.tokens, inputs, heads * outputs], false)
+        }
+    }
+
+    /// As [`Pass::attention`], with one key of `c` elements for all heads, whose first `l` elements are the value:
+    ///
+    /// ```text
+    /// FLOP A heads (2 c + 2 l + 5)    KV bytes (P + T) row(c), each row once    activation bytes 4 T heads (c + l)
+    /// ```
+    ///
+    /// Source: arXiv:2405.04434, section 2.1.
+    fn latent_attention(&self, attention: &LatentAttention, layer: Option<usize>) -> OpCost {
+        let (heads, width, rank) = (attention.heads as u64, attention.cache_width(), attention.rank as u64);
+        let end = self.position + self.tokens;
+        let pairs = attended_pairs(self.tokens, self.position, None);
+        OpCost {
+            flops: Flops(pairs.saturating_mul(heads * (2 * width as u64 + 2 * rank + 5))),
+            kv_bytes: self.kv.keys.row_bytes(width) * end as u64,
+            activation_bytes: Bytes(ACTIVATION * self.tokens as u64 * heads * (width as u64 + rank)),
+            ..self.op(OpKind::Attention, layer, [self.tokens, end, attention.heads])
         }
     }
 

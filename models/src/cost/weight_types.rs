@@ -180,10 +180,7 @@ impl WeightTypes {
     #[must_use]
     pub fn read_by(&self, kind: OpKind, layer: Option<usize>) -> Option<DType> {
         if let Some(layer) = layer.and_then(|layer| self.layer(layer)) {
-            if kind.is_of_attention() && !layer.mixer.is_empty() {
-                return None;
-            }
-            if kind.is_of_other_mixer() {
+            if kind.is_of_other_mixer() || (kind.is_of_attention() && !layer.mixer.is_empty()) {
                 return layer.of_mixer_op(kind);
             }
         }
@@ -193,9 +190,13 @@ impl WeightTypes {
 
     /// The type of the weights that `kind` reads in block `layer` (F32 for an op without weights).
     pub(super) fn of_op(&self, kind: OpKind, layer: Option<usize>) -> DType {
-        let in_block =
-            |pick: fn(&LayerTypes) -> DType| layer.and_then(|layer| self.layer(layer)).map_or(DType::F32, pick);
+        let block = layer.and_then(|layer| self.layer(layer));
+        let in_block = |pick: fn(&LayerTypes) -> DType| block.map_or(DType::F32, pick);
+        let has_other_mixer = block.is_some_and(|block| !block.mixer.is_empty());
         match kind {
+            of_mixer if of_mixer.is_of_other_mixer() || (of_mixer.is_of_attention() && has_other_mixer) => {
+                block.and_then(|block| block.of_mixer_op(of_mixer)).unwrap_or(DType::F32)
+            }
             OpKind::Embed => self.embed,
             OpKind::OutputNorm => self.output_norm,
             OpKind::LmHead => self.lm_head,
@@ -214,10 +215,6 @@ impl WeightTypes {
             OpKind::KNorm => in_block(|types| types.other_norms[1]),
             OpKind::AttnPostNorm => in_block(|types| types.other_norms[2]),
             OpKind::FfnPostNorm => in_block(|types| types.other_norms[3]),
-            other if other.is_of_other_mixer() => {
-                let layer = layer.and_then(|layer| self.layer(layer));
-                layer.and_then(|layer| layer.of_mixer_op(other)).unwrap_or(DType::F32)
-            }
             _ => DType::F32,
         }
     }
@@ -266,14 +263,18 @@ impl LayerTypes {
     }
 }
 
-/// Of each layer whose token mixer is not attention, the weights of the mixer: the op that reads each, and its name.
+/// Of each layer whose token mixer is not plain attention, the weights of the mixer: the op that reads each, and its name.
 fn mixers(spec: &Spec) -> Vec<Vec<(OpKind, String)>> {
     let mut mixers = vec![Vec::new(); spec.layers.len()];
     if spec.layers.iter().all(|layer| matches!(layer.mixer, Mixer::Attention(_))) {
         return mixers;
     }
     for Weight { name, op, layer, .. } in weights(spec) {
-        if let Some(of_layer) = layer.filter(|_| op.is_of_other_mixer()).and_then(|layer| mixers.get_mut(layer)) {
+        let is_of_mixer = |layer: &usize| {
+            let is_plain = matches!(spec.layers[*layer].mixer, Mixer::Attention(_));
+            !is_plain && (op.is_of_other_mixer() || op.is_of_attention())
+        };
+        if let Some(of_layer) = layer.filter(is_of_mixer).and_then(|layer| mixers.get_mut(layer)) {
             of_layer.push((op, name));
         }
     }

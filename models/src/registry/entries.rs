@@ -3,9 +3,9 @@
 
 use super::entry::{Entry, Mirror, Source, Wheel};
 use crate::spec::{
-    Activation, Arch, Attention, DeltaLayout, Experts, FeedForward, Gated, GatedDeltaNet, Gating, Layer, Mixer,
-    NormPlacement, Rope, RopeLayout, RopeScaling, Scores, SharedExpert, ShortConvolution, Spec, Temperature,
-    long_rope_magnitude, yarn_magnitude,
+    Activation, Arch, Attention, DeltaLayout, Experts, FeedForward, Gated, GatedDeltaNet, Gating, LatentAttention,
+    Layer, Mixer, NormPlacement, Rope, RopeLayout, RopeScaling, Scores, SharedExpert, ShortConvolution, Spec,
+    Temperature, long_rope_magnitude, yarn_magnitude,
 };
 use crate::tokenizer::TokenizerFamily::{ByteLevelBpe, SentencePiece};
 use crate::units::{Bytes, Params};
@@ -14,7 +14,7 @@ use crate::units::{Bytes, Params};
 pub(super) const REFERENCE: usize = 6;
 
 /// All models: first those that the tool was built for, then the others, each sorted by name.
-pub static MODELS: [Entry; 18] = [
+pub static MODELS: [Entry; 19] = [
     DEEPSEEK_R1,
     LLAMA_3_1_8B,
     LLAMA_3_2_1B,
@@ -23,6 +23,7 @@ pub static MODELS: [Entry; 18] = [
     SMOLLM2_135M,
     GEMMA_3_270M,
     GEMMA_3_4B,
+    GLM_4_7_FLASH,
     GPT_OSS_20B,
     LFM2_1_2B,
     MINISTRAL_3_8B,
@@ -323,6 +324,54 @@ fn gemma3_layers(
     (1..=count).map(layer).collect()
 }
 
+const GLM_4_7_FLASH: Entry = Entry {
+    name: "glm-4.7-flash",
+    aliases: &["glm4.7-flash"],
+    title: "GLM-4.7-Flash",
+    summary: "Z.ai's 30B model of 2026: latent attention, and 64 experts of which a token uses 4 and a shared one",
+    license: "MIT",
+    gguf: file("unsloth/GLM-4.7-Flash-GGUF", "GLM-4.7-Flash-Q4_K_M.gguf"),
+    quants: &[("Q4_K_M", "GLM-4.7-Flash-Q4_K_M.gguf"), ("Q8_0", "GLM-4.7-Flash-Q8_0.gguf")],
+    safetensors: file("zai-org/GLM-4.7-Flash", INDEX),
+    mirror: None,
+    shape: || {
+        let attention = LatentAttention {
+            heads: 20,
+            query_rank: Some(768),
+            rank: 512,
+            key_dim: 192,
+            value_dim: 256,
+            rope: Rope { layout: RopeLayout::Interleaved, ..rope(1_000_000.0, 64, None) },
+            score_scale: None,
+        };
+        let experts = Experts {
+            count: 64,
+            used: 4,
+            expert: Gated { width: 1536, activation: Activation::Silu },
+            gating: Gating { scale: Some(1.8), choice_bias: true, ..Gating::new(Scores::Sigmoid, true) },
+            biased: false,
+            shared: Some(SharedExpert { width: 1536, gated: false }),
+        };
+        let layer = |at: usize| Layer {
+            mixer: Mixer::LatentAttention(attention.clone()),
+            feed_forward: if at == 0 { FeedForward::dense(10_240) } else { FeedForward::Experts(experts.clone()) },
+            norms: NormPlacement::Before,
+        };
+        Spec {
+            arch: Arch::new("deepseek2"),
+            hidden: 2048,
+            vocab: 154_880,
+            context_length: 202_752,
+            layers: (0..47).map(layer).collect(),
+            ..NO_LAYERS
+        }
+    },
+    tokenizer: ByteLevelBpe("glm4"),
+    // Without the layer that predicts a second token: its page counts 31,221,488,576.
+    parameters: Params(29_943_393_920),
+    note: Some("reasons before it answers: answers are long"),
+};
+
 const GPT_OSS_20B: Entry = Entry {
     name: "gpt-oss-20b",
     aliases: &["gpt-oss"],
@@ -346,7 +395,7 @@ const GPT_OSS_20B: Entry = Entry {
             count: 32,
             used: 4,
             expert: Gated { width: 2880, activation: Activation::ClampedSwiglu },
-            gating: Gating { scores: Scores::SoftmaxOfChosen, normalised: false, scale: None },
+            gating: Gating::new(Scores::SoftmaxOfChosen, false),
             biased: true,
             shared: None,
         };
@@ -596,7 +645,7 @@ const QWEN_3_30B_A3B: Entry = Entry {
             count: 128,
             used: 8,
             expert: Gated { width: 768, activation: Activation::Silu },
-            gating: Gating { scores: Scores::Softmax, normalised: true, scale: None },
+            gating: Gating::new(Scores::Softmax, true),
             biased: false,
             shared: None,
         };
@@ -678,7 +727,7 @@ const QWEN_3_5_35B_A3B: Entry = Entry {
             count: 256,
             used: 8,
             expert: Gated { width: 512, activation: Activation::Silu },
-            gating: Gating { scores: Scores::Softmax, normalised: true, scale: None },
+            gating: Gating::new(Scores::Softmax, true),
             biased: false,
             shared: Some(SharedExpert { width: 512, gated: true }),
         };

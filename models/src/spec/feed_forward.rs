@@ -52,9 +52,13 @@ pub struct SharedExpert {
 /// softmax             p = softmax(s); the largest p are chosen; weight p
 /// sigmoid             p = sigmoid(s); the largest p are chosen; weight p
 /// softmax of chosen   the largest s are chosen; weight = softmax over the chosen s
+/// choice bias         the largest p + bias are chosen, a number for each expert; weights remain those of p
+/// groups              experts are chosen from the groups whose two largest p (+ bias) have the largest sums
 /// normalised          weights are divided by their sum
 /// scale               weights are multiplied by it, last
 /// ```
+///
+/// Source of bias and groups: DeepSeek-V3, arXiv:2412.19437, section 2.1.2 and its code.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Gating {
     /// From scores to weights.
@@ -64,6 +68,29 @@ pub struct Gating {
     /// Factor of the weights; `None`: 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scale: Option<f32>,
+    /// Whether a learned number for each expert is added before the choice, and not to the weights.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub choice_bias: bool,
+    /// Groups of experts, of which a token uses some; `None`: any experts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub groups: Option<ExpertGroups>,
+}
+
+impl Gating {
+    /// Without a factor, a bias or groups.
+    #[must_use]
+    pub const fn new(scores: Scores, normalised: bool) -> Self {
+        Self { scores, normalised, scale: None, choice_bias: false, groups: None }
+    }
+}
+
+/// Groups of equally many experts, one after another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExpertGroups {
+    /// Their number, a divisor of that of the experts.
+    pub count: usize,
+    /// The number from which the experts of a token are.
+    pub used: usize,
 }
 
 /// The function from scores to weights.
@@ -169,7 +196,7 @@ mod tests {
             count,
             used,
             expert: Gated { width: 8, activation: Activation::Silu },
-            gating: Gating { scores: Scores::Softmax, normalised: true, scale: None },
+            gating: Gating::new(Scores::Softmax, true),
             biased: false,
             shared: None,
         }

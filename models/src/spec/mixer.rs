@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Attention, CacheTypes, GatedDeltaNet};
+use super::{Attention, CacheTypes, GatedDeltaNet, LatentAttention, Rope};
 use crate::dtype::DType;
 use crate::units::Bytes;
 
@@ -11,6 +11,8 @@ use crate::units::Bytes;
 pub enum Mixer {
     /// Softmax attention to the keys and values of a cache.
     Attention(Attention),
+    /// Softmax attention to one row per token, of which keys and values of all heads are products.
+    LatentAttention(LatentAttention),
     /// A gated convolution over the last few tokens.
     ShortConvolution(ShortConvolution),
     /// Linear attention with a matrix for each head as its state.
@@ -57,6 +59,7 @@ impl Mixer {
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Attention(_) => "attention",
+            Self::LatentAttention(_) => "latent attention",
             Self::ShortConvolution(_) => "short convolution",
             Self::GatedDeltaNet(_) => "gated delta net",
         }
@@ -67,15 +70,34 @@ impl Mixer {
     pub const fn attention(&self) -> Option<&Attention> {
         match self {
             Self::Attention(attention) => Some(attention),
+            Self::LatentAttention(_) | Self::ShortConvolution(_) | Self::GatedDeltaNet(_) => None,
+        }
+    }
+
+    /// Its latent attention; `None` of a mixer of another kind.
+    #[must_use]
+    pub const fn latent_attention(&self) -> Option<&LatentAttention> {
+        match self {
+            Self::LatentAttention(attention) => Some(attention),
+            Self::Attention(_) | Self::ShortConvolution(_) | Self::GatedDeltaNet(_) => None,
+        }
+    }
+
+    /// Its rotary position embedding.
+    #[must_use]
+    pub const fn rope(&self) -> Option<&Rope> {
+        match self {
+            Self::Attention(attention) => attention.rope.as_ref(),
+            Self::LatentAttention(attention) => Some(&attention.rope),
             Self::ShortConvolution(_) | Self::GatedDeltaNet(_) => None,
         }
     }
 
-    /// The same, to be changed.
+    /// [`Mixer::attention`], to be changed.
     pub const fn attention_mut(&mut self) -> Option<&mut Attention> {
         match self {
             Self::Attention(attention) => Some(attention),
-            Self::ShortConvolution(_) | Self::GatedDeltaNet(_) => None,
+            Self::LatentAttention(_) | Self::ShortConvolution(_) | Self::GatedDeltaNet(_) => None,
         }
     }
 
@@ -84,6 +106,8 @@ impl Mixer {
     pub fn cached_bytes_per_token(&self, kv: CacheTypes) -> Bytes {
         match self {
             Self::Attention(attention) => kv.row_bytes(attention.kv_width()),
+            // One row, in the type of keys.
+            Self::LatentAttention(attention) => kv.keys.row_bytes(attention.cache_width()),
             Self::ShortConvolution(_) | Self::GatedDeltaNet(_) => Bytes(0),
         }
     }
@@ -96,6 +120,7 @@ impl Mixer {
             Self::Attention(attention) => {
                 self.cached_bytes_per_token(kv) * attention.cache_capacity(tokens, batch) as u64
             }
+            Self::LatentAttention(_) => self.cached_bytes_per_token(kv) * tokens as u64,
             Self::ShortConvolution(_) | Self::GatedDeltaNet(_) => Bytes(0),
         }
     }
@@ -104,7 +129,7 @@ impl Mixer {
     #[must_use]
     pub fn state_bytes(&self) -> Bytes {
         match self {
-            Self::Attention(_) => Bytes(0),
+            Self::Attention(_) | Self::LatentAttention(_) => Bytes(0),
             Self::ShortConvolution(convolution) => STATE.row_bytes(convolution.state_elements()),
             Self::GatedDeltaNet(net) => STATE.row_bytes(net.convolution_state_elements() + net.head_state_elements()),
         }
@@ -119,6 +144,8 @@ impl Mixer {
             Self::Attention(attention) => {
                 attention.cache_still_has(tokens, written, attention.cache_capacity(context, batch))
             }
+            // All positions have a row.
+            Self::LatentAttention(_) => true,
             Self::ShortConvolution(_) | Self::GatedDeltaNet(_) => tokens == 0 || tokens == position,
         }
     }
@@ -129,6 +156,20 @@ impl Mixer {
         match self {
             // q with its gate, k, v and the output.
             Self::Attention(attention) => attention.q_width() + attention.q_outputs() + 2 * attention.kv_width(),
+            // The queries and what they are computed from, the row of the cache; per head two parts of the query, the query for the
+            // latent (and with the rotated part), the output, and twice the value.
+            Self::LatentAttention(attention) => {
+                let low = match attention.query_rank {
+                    Some(width) => width,
+                    None => 0,
+                };
+                let of_head = attention.query_dim() + 2 * attention.rank + attention.cache_width();
+                2 * low
+                    + attention.q_width()
+                    + attention.cache_width()
+                    + attention.heads * of_head
+                    + 2 * attention.v_width()
+            }
             // Three parts, the input of the convolution and its output.
             Self::ShortConvolution(convolution) => 5 * convolution.channels,
             // Input and output of the convolution, gate and output of the heads, and what each head has one of.

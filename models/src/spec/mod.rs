@@ -5,6 +5,7 @@ mod attention;
 mod cache;
 mod feed_forward;
 mod gated_delta_net;
+mod latent;
 mod layer;
 mod mixer;
 mod rope;
@@ -20,9 +21,10 @@ use crate::units::{Bytes, Params};
 pub use attention::{Attention, Temperature};
 pub use cache::CacheTypes;
 pub use feed_forward::{
-    Activation, CLAMP_ALPHA, CLAMP_LIMIT, Experts, FeedForward, Gated, Gating, Scores, SharedExpert,
+    Activation, CLAMP_ALPHA, CLAMP_LIMIT, ExpertGroups, Experts, FeedForward, Gated, Gating, Scores, SharedExpert,
 };
 pub use gated_delta_net::{DeltaLayout, GatedDeltaNet};
+pub use latent::LatentAttention;
 pub use layer::{Layer, NormPlacement};
 pub(crate) use mixer::STATE;
 pub use mixer::{Mixer, ShortConvolution};
@@ -208,7 +210,12 @@ mod tests {
             count: 4,
             used: 2,
             expert: Gated { width: 16, activation: Activation::GeluTanh },
-            gating: Gating { scores: Scores::SoftmaxOfChosen, normalised: false, scale: Some(2.5) },
+            gating: Gating {
+                scale: Some(2.5),
+                choice_bias: true,
+                groups: Some(ExpertGroups { count: 2, used: 1 }),
+                ..Gating::new(Scores::Sigmoid, false)
+            },
             biased: true,
             shared: Some(SharedExpert { width: 24, gated: true }),
         };
@@ -219,13 +226,13 @@ mod tests {
             (&serde_json::Value::Null, &4.into())
         );
         assert_eq!(serde_json::from_value::<Spec>(json).unwrap(), spec);
-        // Router 4 x 8 + 4, gate and up 2 x 4 x (16 x 8 + 16), down 4 x (8 x 16 + 8), shared 3 x 24 x 8 + 8 instead of 3 x 16 x 8.
+        // Router 4 x 8 + 4, a bias of the choice 4, gate and up 2 x 4 x (16 x 8 + 16), down 4 x (8 x 16 + 8), shared 3 x 24 x 8 + 8 instead of 3 x 16 x 8.
         let dense = {
             let mut spec = spec.clone();
             spec.layers[1] = layer();
             spec.parameters().get()
         };
-        assert_eq!(spec.parameters().get(), dense - 384 + 36 + 2 * 4 * 144 + 4 * 136 + 576 + 8);
+        assert_eq!(spec.parameters().get(), dense - 384 + 36 + 4 + 2 * 4 * 144 + 4 * 136 + 576 + 8);
     }
 
     /// Three parts of 8 x 8, a kernel of 3 in 8 channels and a projection of 8 x 8 instead of q, k, v and o with biases.

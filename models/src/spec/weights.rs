@@ -1,6 +1,8 @@
 //! The weights of a model of a given shape: the one list from which checking, counting, costs and synthetic files follow.
 
-use super::{Attention, Experts, FeedForward, GatedDeltaNet, Mixer, NormPlacement, ShortConvolution, Spec};
+use super::{
+    Attention, Experts, FeedForward, GatedDeltaNet, LatentAttention, Mixer, NormPlacement, ShortConvolution, Spec,
+};
 use crate::op_kind::OpKind;
 
 /// A weight of a model.
@@ -77,6 +79,7 @@ fn of_layer(spec: &Spec, at: usize, list: &mut List) {
     add("attn_norm.weight", OpKind::AttnNorm, WeightKind::Norm, &[hidden]);
     match &layer.mixer {
         Mixer::Attention(attention) => of_attention(attention, hidden, &mut add),
+        Mixer::LatentAttention(attention) => of_latent_attention(attention, hidden, &mut add),
         Mixer::ShortConvolution(convolution) => of_short_convolution(convolution, hidden, &mut add),
         Mixer::GatedDeltaNet(net) => of_gated_delta_net(net, hidden, &mut add),
     }
@@ -124,6 +127,28 @@ fn of_attention(attention: &Attention, hidden: usize, add: &mut impl FnMut(&str,
     }
 }
 
+fn of_latent_attention(
+    attention: &LatentAttention,
+    hidden: usize,
+    add: &mut impl FnMut(&str, OpKind, WeightKind, &[usize]),
+) {
+    let &LatentAttention { heads, query_rank, rank, key_dim, value_dim, .. } = attention;
+    let q = attention.q_width();
+    match query_rank {
+        None => add("attn_q.weight", OpKind::QProj, WeightKind::Matrix, &[q, hidden]),
+        Some(low) => {
+            add("attn_q_a.weight", OpKind::QAProj, WeightKind::Matrix, &[low, hidden]);
+            add("attn_q_a_norm.weight", OpKind::QANorm, WeightKind::Norm, &[low]);
+            add("attn_q_b.weight", OpKind::QBProj, WeightKind::Matrix, &[q, low]);
+        }
+    }
+    add("attn_kv_a_mqa.weight", OpKind::KvAProj, WeightKind::Matrix, &[attention.cache_width(), hidden]);
+    add("attn_kv_a_norm.weight", OpKind::KvANorm, WeightKind::Norm, &[rank]);
+    add("attn_k_b.weight", OpKind::KBProj, WeightKind::Matrix, &[heads, rank, key_dim]);
+    add("attn_v_b.weight", OpKind::VBProj, WeightKind::Matrix, &[heads, value_dim, rank]);
+    add("attn_output.weight", OpKind::OProj, WeightKind::Matrix, &[hidden, attention.v_width()]);
+}
+
 fn of_short_convolution(
     &ShortConvolution { channels, kernel }: &ShortConvolution,
     hidden: usize,
@@ -148,6 +173,9 @@ fn of_experts(experts: &Experts, hidden: usize, add: &mut impl FnMut(&str, OpKin
         if biased {
             add(&format!("{name}.bias"), op, WeightKind::Bias, &shape[..shape.len() - 1]);
         }
+    }
+    if experts.gating.choice_bias {
+        add("exp_probs_b.bias", OpKind::ExpertChoice, WeightKind::Bias, &[count]);
     }
     let Some(shared) = shared else { return };
     let op = OpKind::SharedExpert;

@@ -4,8 +4,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Activation, Arch, Attention, Experts, FeedForward, Gated, GatedDeltaNet, Gating, Layer, Mixer, NormPlacement, Rope,
-    SharedExpert, ShortConvolution, Spec, Temperature,
+    Activation, Arch, Attention, Experts, FeedForward, Gated, GatedDeltaNet, Gating, LatentAttention, Layer, Mixer,
+    NormPlacement, Rope, SharedExpert, ShortConvolution, Spec, Temperature,
 };
 
 /// [`Spec`] in JSON.
@@ -67,6 +67,7 @@ enum MixerWire {
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum OtherMixer {
+    LatentAttention(LatentAttention),
     ShortConvolution(ShortConvolution),
     GatedDeltaNet(GatedDeltaNet),
 }
@@ -170,6 +171,7 @@ impl From<&Mixer> for MixerWire {
     fn from(mixer: &Mixer) -> Self {
         match mixer {
             Mixer::Attention(attention) => Self::Attention(attention.into()),
+            Mixer::LatentAttention(attention) => Self::Other(OtherMixer::LatentAttention(attention.clone())),
             Mixer::ShortConvolution(convolution) => Self::Other(OtherMixer::ShortConvolution(*convolution)),
             Mixer::GatedDeltaNet(net) => Self::Other(OtherMixer::GatedDeltaNet(*net)),
         }
@@ -180,6 +182,7 @@ impl From<MixerWire> for Mixer {
     fn from(wire: MixerWire) -> Self {
         match wire {
             MixerWire::Attention(attention) => Self::Attention(attention.into()),
+            MixerWire::Other(OtherMixer::LatentAttention(attention)) => Self::LatentAttention(attention),
             MixerWire::Other(OtherMixer::ShortConvolution(convolution)) => Self::ShortConvolution(convolution),
             MixerWire::Other(OtherMixer::GatedDeltaNet(net)) => Self::GatedDeltaNet(net),
         }

@@ -261,15 +261,6 @@ fn shape(spec: &Spec) -> Vec<(&'static str, String)> {
             ),
         ),
         (
-            "attention",
-            format!(
-                "{} heads of {}, {} of keys and values, sliding window {window}{of_layers}",
-                different(|attention| attention.heads),
-                different(|attention| attention.head_dim),
-                different(|attention| attention.kv_heads)
-            ),
-        ),
-        (
             "context",
             format!(
                 "{} tokens, KV cache {} per token in F16",
@@ -278,8 +269,30 @@ fn shape(spec: &Spec) -> Vec<(&'static str, String)> {
             ),
         ),
     ];
+    let mut at = 2;
+    if with_attention > 0 {
+        let attention = format!(
+            "{} heads of {}, {} of keys and values, sliding window {window}{of_layers}",
+            different(|attention| attention.heads),
+            different(|attention| attention.head_dim),
+            different(|attention| attention.kv_heads)
+        );
+        lines.insert(at, ("attention", attention));
+        at += 1;
+    }
+    if let Some(attention) = spec.layers.iter().find_map(|layer| layer.mixer.latent_attention()) {
+        let text = format!(
+            "{} heads with keys of {} and values of {}, a row of {} + {} per token",
+            attention.heads,
+            attention.query_dim(),
+            attention.value_dim,
+            attention.rank,
+            attention.rope.dim
+        );
+        lines.insert(at, ("latent attention", text));
+    }
     let mut counts = BTreeMap::<&str, usize>::new();
-    for layer in spec.layers.iter().filter(|layer| layer.mixer.attention().is_none()) {
+    for layer in spec.layers.iter().filter(|layer| layer.mixer.state_bytes() > Bytes(0)) {
         *counts.entry(layer.mixer.name()).or_default() += 1;
     }
     if !counts.is_empty() {

@@ -70,7 +70,7 @@ thread_local! {
 
 /// Calls `work` with scratch buffers of these lengths, each aligned to a cache line: a register of lanes is as long as a line, and
 /// a load across two lines takes twice the time.
-fn with_scratch<const N: usize>(lengths: [usize; N], work: impl FnOnce([&mut [f32]; N])) {
+pub(super) fn with_scratch<const N: usize>(lengths: [usize; N], work: impl FnOnce([&mut [f32]; N])) {
     const LINE: usize = 64;
     SCRATCH.with_borrow_mut(|scratch| {
         let total = lengths.iter().map(|length| length.next_multiple_of(LANES)).sum::<usize>();
@@ -181,7 +181,7 @@ fn decode<S: Stored>(
 }
 
 /// Calls `work` for every item, on all threads if the number of multiplications justifies waking them.
-fn each_item(items: usize, cost: usize, work: impl Fn(usize) + Sync) {
+pub(super) fn each_item(items: usize, cost: usize, work: impl Fn(usize) + Sync) {
     const WORTH_SHARING: usize = 16 * 1024;
     if cost < WORTH_SHARING {
         (0..items).for_each(work);
@@ -191,7 +191,7 @@ fn each_item(items: usize, cost: usize, work: impl Fn(usize) + Sync) {
 }
 
 /// `scores_i = scale q k_i`; `q` is `[head_dim]`, `keys` `[scores, head_dim]`.
-fn score(q: &[f32], keys: &[f32], scale: f32, scores: &mut [f32]) {
+pub(super) fn score(q: &[f32], keys: &[f32], scale: f32, scores: &mut [f32]) {
     // Constant lengths for the common widths, so that the query stays in registers.
     match q.len() {
         64 => score_of(&q[..64], keys, scale, scores),
@@ -216,7 +216,7 @@ fn score_of(q: &[f32], keys: &[f32], scale: f32, scores: &mut [f32]) {
 }
 
 /// Softmax over the scores of a row; slots outside the two ranges of `visible` get weight zero.
-fn softmax_visible(scores: &mut [f32], visible: &[Range<usize>; 2], sink: Option<f32>) {
+pub(super) fn softmax_visible(scores: &mut [f32], visible: &[Range<usize>; 2], sink: Option<f32>) {
     let [first, second] = visible;
     let (live, behind) = scores.split_at_mut(second.end.next_multiple_of(LANES));
     live[..first.start].fill(f32::NEG_INFINITY);

@@ -81,10 +81,29 @@ impl Cache {
     /// An empty cache. The width of the heads is a multiple of [`BLOCK`] for blocks (the caller checked).
     pub(super) fn new(format: CacheFormat, kv_heads: usize, capacity: usize, head_dim: usize) -> Self {
         let length = kv_heads * capacity * head_dim;
+        Self::with_lengths(format, [kv_heads, capacity, head_dim], [length, length])
+    }
+
+    /// An empty cache of latent attention: one key per position, and no values.
+    pub(super) fn latent(format: CacheFormat, capacity: usize, width: usize) -> Self {
+        Self::with_lengths(format, [1, capacity, width], [capacity * width, 0])
+    }
+
+    /// `lengths`: elements of keys and of values.
+    fn with_lengths(format: CacheFormat, [kv_heads, capacity, head_dim]: [usize; 3], lengths: [usize; 2]) -> Self {
         match format {
-            CacheFormat::F16 => Self::F16(Ring { stored: Floats::new(length), kv_heads, capacity, head_dim }),
-            CacheFormat::F32 => Self::F32(Ring { stored: Floats::new(length), kv_heads, capacity, head_dim }),
-            CacheFormat::Q8_0 => Self::Q8_0(Ring { stored: Blocks::new(length), kv_heads, capacity, head_dim }),
+            CacheFormat::F16 => Self::F16(Ring { stored: Floats::new(lengths), kv_heads, capacity, head_dim }),
+            CacheFormat::F32 => Self::F32(Ring { stored: Floats::new(lengths), kv_heads, capacity, head_dim }),
+            CacheFormat::Q8_0 => Self::Q8_0(Ring { stored: Blocks::new(lengths), kv_heads, capacity, head_dim }),
+        }
+    }
+
+    /// Stores keys `[rows, kv_heads * head_dim]` alone, starting at `position`.
+    pub(super) fn write_latent(&mut self, rows: &[f32], position: usize) {
+        match self {
+            Self::F16(ring) => ring.write_keys(rows, position),
+            Self::F32(ring) => ring.write_keys(rows, position),
+            Self::Q8_0(ring) => ring.write_keys(rows, position),
         }
     }
 
@@ -102,13 +121,7 @@ impl<S: Stored> Ring<S> {
     fn write(&mut self, keys: &[f32], values: &[f32], position: usize) {
         let Self { kv_heads, capacity, head_dim, .. } = *self;
         let width = kv_heads * head_dim;
-        for (row, heads) in keys.chunks_exact(width).enumerate() {
-            let slot = (position + row) % capacity;
-            for (head, key) in heads.chunks_exact(head_dim).enumerate() {
-                let at = self.place(head, slot);
-                self.stored.write_key(at, key);
-            }
-        }
+        self.write_keys(keys, position);
         // Sixteen positions fill a cache line, so that each line is written once.
         let rows = values.len() / width;
         let mut transposed = vec![[0.0; LANES]; head_dim];
@@ -126,6 +139,17 @@ impl<S: Stored> Ring<S> {
                 self.stored.write_values(at, run, &transposed);
             }
             row += run;
+        }
+    }
+
+    fn write_keys(&mut self, keys: &[f32], position: usize) {
+        let Self { kv_heads, capacity, head_dim, .. } = *self;
+        for (row, heads) in keys.chunks_exact(kv_heads * head_dim).enumerate() {
+            let slot = (position + row) % capacity;
+            for (head, key) in heads.chunks_exact(head_dim).enumerate() {
+                let at = self.place(head, slot);
+                self.stored.write_key(at, key);
+            }
         }
     }
 
@@ -175,8 +199,8 @@ pub(crate) struct Floats<E> {
 }
 
 impl<E: Element> Floats<E> {
-    fn new(length: usize) -> Self {
-        Self { keys: E::zeroed(length), values: E::zeroed(length) }
+    fn new([keys, values]: [usize; 2]) -> Self {
+        Self { keys: E::zeroed(keys), values: E::zeroed(values) }
     }
 }
 
@@ -214,9 +238,10 @@ pub(crate) struct Blocks {
 }
 
 impl Blocks {
-    fn new(length: usize) -> Self {
-        let scales = || f16::zeroed(length / BLOCK);
-        Self { keys: vec![0; length], key_scales: scales(), values: vec![0; length], value_scales: scales() }
+    fn new([keys, values]: [usize; 2]) -> Self {
+        let scales = |length: usize| f16::zeroed(length / BLOCK);
+        let (key_scales, value_scales) = (scales(keys), scales(values));
+        Self { keys: vec![0; keys], key_scales, values: vec![0; values], value_scales }
     }
 }
 
@@ -297,7 +322,7 @@ mod tests {
     use super::*;
 
     fn floats<E: Element>(kv_heads: usize, capacity: usize, head_dim: usize) -> Ring<Floats<E>> {
-        Ring { stored: Floats::new(kv_heads * capacity * head_dim), kv_heads, capacity, head_dim }
+        Ring { stored: Floats::new([kv_heads * capacity * head_dim; 2]), kv_heads, capacity, head_dim }
     }
 
     fn keys<S: Stored>(ring: &Ring<S>, head: usize, slots: Range<usize>) -> Vec<f32> {
@@ -352,7 +377,7 @@ mod tests {
         let width = kv_heads * d;
         let row =
             |p: usize| -> Vec<f32> { (0..width).map(|e| ((p * width + e) as f32 * 0.37).sin() * p as f32).collect() };
-        let mut ring = Ring { stored: Blocks::new(kv_heads * capacity * d), kv_heads, capacity, head_dim: d };
+        let mut ring = Ring { stored: Blocks::new([kv_heads * capacity * d; 2]), kv_heads, capacity, head_dim: d };
         let rows: Vec<f32> = (10..31).flat_map(row).collect();
         let negated: Vec<f32> = rows.iter().map(|x| -x).collect();
         ring.write(&rows, &negated, 10);

@@ -5,6 +5,7 @@ use models::{CLAMP_ALPHA, CLAMP_LIMIT, Rope, RopeLayout};
 use super::lanes::fused;
 use super::pool::each_part;
 use super::vector;
+use crate::candle::kernels::HeadPart;
 
 /// RMS norm: `out = x / sqrt(mean(x^2) + epsilon) * weight`, per row. Source: arXiv:1910.07467, equation 4.
 ///
@@ -26,6 +27,18 @@ pub(super) fn rms_norm_in_place(x: &mut [f32], weight: &[f32], epsilon: f32) {
     each_part(x, weight.len(), cost, |_, head| {
         let scale = reciprocal_rms(head, epsilon);
         for (x, weight) in head.iter_mut().zip(weight) {
+            *x = *x * scale * weight;
+        }
+    });
+}
+
+/// RMS norm of the first elements of each row `[rows, width]`, as many as `weight` has, in place.
+pub(super) fn rms_norm_of_starts(x: &mut [f32], width: usize, weight: &[f32], epsilon: f32) {
+    let cost = x.len() * 2;
+    each_part(x, width, cost, |_, row| {
+        let start = &mut row[..weight.len()];
+        let scale = reciprocal_rms(start, epsilon);
+        for (x, weight) in start.iter_mut().zip(weight) {
             *x = *x * scale * weight;
         }
     });
@@ -129,7 +142,9 @@ pub(crate) struct Rotation {
     /// Divisor of each pair's angle by RoPE scaling, `[dim / 2]`.
     divisors: Vec<f32>,
     layout: RopeLayout,
+    /// Width of a head, and the first element that is rotated.
     head_dim: usize,
+    first: usize,
     /// Multiplier of cosines and sines.
     magnitude: f32,
     /// The positions of the tables: the first one and the number of rows.
@@ -141,7 +156,7 @@ pub(crate) struct Rotation {
 }
 
 impl Rotation {
-    pub(super) fn new(rope: &Rope, head_dim: usize, context: usize) -> Self {
+    pub(super) fn new(rope: &Rope, part: HeadPart, context: usize) -> Self {
         #[allow(clippy::cast_precision_loss, reason = "a width is far below 2^24")]
         let step = rope.theta.powf(-2.0 / rope.dim as f32);
         #[allow(clippy::cast_possible_truncation, reason = "rounded once")]
@@ -150,7 +165,8 @@ impl Rotation {
             step,
             divisors,
             layout: rope.layout,
-            head_dim,
+            head_dim: part.width,
+            first: part.first,
             magnitude: rope.magnitude(),
             span: (0, 0),
             cos: Vec::new(),
@@ -171,6 +187,7 @@ impl Rotation {
         each_part(x, width, cost, |row, heads| {
             let (cos, sin) = (&self.cos[row * half..][..half], &self.sin[row * half..][..half]);
             for head in heads.chunks_exact_mut(self.head_dim) {
+                let head = &mut head[self.first..];
                 match self.layout {
                     RopeLayout::Halves => {
                         let (first, second) = head[..2 * half].split_at_mut(half);
@@ -218,7 +235,7 @@ mod tests {
     use super::*;
 
     fn rotation(theta: f32, dim: usize, head_dim: usize, layout: RopeLayout) -> Rotation {
-        Rotation::new(&Rope { theta, dim, layout, scaling: None }, head_dim, 64)
+        Rotation::new(&Rope { theta, dim, layout, scaling: None }, HeadPart::whole(head_dim), 64)
     }
 
     #[test]
@@ -253,6 +270,27 @@ mod tests {
         rotation(10.0, 2, 4, RopeLayout::Halves).rotate(&mut x, 8, 3);
         assert_eq!((x[2], x[3], x[6], x[7]), (1.0, 1.0, 1.0, 1.0));
         assert!(x[0] != 1.0 && x[0] == x[4]);
+    }
+
+    #[test]
+    fn a_part_of_a_head_is_rotated_as_if_it_were_the_head() {
+        let part: Vec<f32> = (0..8).map(|i| i as f32 * 0.3 + 1.0).collect();
+        // Heads of six elements, whose last four are rotated.
+        let mut heads: Vec<f32> = part.chunks(4).flat_map(|part| [&[5.0, 6.0], part].concat()).collect();
+        let mut alone = part;
+        rotation(100.0, 4, 4, RopeLayout::Interleaved).rotate(&mut alone, 8, 3);
+        let rope = Rope { theta: 100.0, dim: 4, layout: RopeLayout::Interleaved, scaling: None };
+        Rotation::new(&rope, HeadPart { width: 6, first: 2, taken: 4 }, 64).rotate(&mut heads, 12, 3);
+        assert_eq!((&heads[2..6], &heads[8..], heads[0], heads[7]), (&alone[..4], &alone[4..], 5.0, 6.0));
+    }
+
+    #[test]
+    fn only_the_start_of_a_row_is_normed() {
+        let mut x = [3.0, 4.0, 9.0, 6.0, 8.0, 7.0];
+        rms_norm_of_starts(&mut x, 3, &[1.0, 2.0], 0.0);
+        let root = 12.5f32.sqrt();
+        let expected = [3.0 / root, 8.0 / root, 9.0, 3.0 / root, 8.0 / root, 7.0];
+        assert!(x.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-6), "{x:?}");
     }
 
     #[test]

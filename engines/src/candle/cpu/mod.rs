@@ -10,6 +10,7 @@ mod element;
 mod elementwise;
 mod experts;
 mod lanes;
+mod latent;
 mod matmul;
 mod pool;
 mod product;
@@ -22,7 +23,7 @@ mod weight;
 
 use std::borrow::Cow;
 
-use models::{Activation, Attention, GatedDeltaNet, Rope, Temperature, TensorView};
+use models::{Activation, Attention, GatedDeltaNet, LatentAttention, Rope, Temperature, TensorView};
 
 use self::attention::Shape;
 use self::cache::{Cache, CacheFormat};
@@ -30,7 +31,7 @@ use self::convolution::State;
 use self::elementwise::Rotation;
 use self::rows::Rows;
 use super::failed;
-use super::kernels::{Delta, Kernels, Linear, Memory, PairInput};
+use super::kernels::{Delta, HeadPart, Kernels, Linear, Memory, PairInput};
 use super::routing::Routing;
 use crate::{EngineError, KvType, LoadOptions};
 
@@ -56,6 +57,16 @@ impl Cpu {
     /// Kernels for at most `batch` rows per pass, with a KV cache of this format.
     pub(super) fn new(options: &LoadOptions, batch: usize, format: CacheFormat) -> Self {
         Self { batch, context: options.context, format, scores: Vec::new() }
+    }
+
+    /// Refuses rows of a cache that blocks do not divide.
+    fn check_blocks(&self, width: usize) -> Result<(), EngineError> {
+        if self.format == CacheFormat::Q8_0 && !width.is_multiple_of(cache::BLOCK) {
+            let what = format!("a KV cache of type q8_0 with heads of width {width}");
+            let advice = format!("take f16 or f32: the width is no multiple of {}, the size of a block", cache::BLOCK);
+            return Err(EngineError::unsupported(super::NAME, what, advice));
+        }
+        Ok(())
     }
 }
 
@@ -111,17 +122,19 @@ impl Memory for Cpu {
 
     fn cache(&self, attention: &Attention) -> Result<Cache, EngineError> {
         let &Attention { kv_heads, head_dim, .. } = attention;
-        if self.format == CacheFormat::Q8_0 && !head_dim.is_multiple_of(cache::BLOCK) {
-            let what = format!("a KV cache of type q8_0 with heads of width {head_dim}");
-            let advice = format!("take f16 or f32: the width is no multiple of {}, the size of a block", cache::BLOCK);
-            return Err(EngineError::unsupported(super::NAME, what, advice));
-        }
+        self.check_blocks(head_dim)?;
         let capacity = attention.cache_capacity(self.context, self.batch);
         Ok(Cache::new(self.format, kv_heads, capacity, head_dim))
     }
 
-    fn rotation(&self, rope: &Rope, head_dim: usize) -> Result<Rotation, EngineError> {
-        Ok(Rotation::new(rope, head_dim, self.context))
+    fn latent_cache(&self, attention: &LatentAttention) -> Result<Cache, EngineError> {
+        let width = attention.cache_width();
+        self.check_blocks(width)?;
+        Ok(Cache::latent(self.format, self.context, width))
+    }
+
+    fn rotation(&self, rope: &Rope, part: HeadPart) -> Result<Rotation, EngineError> {
+        Ok(Rotation::new(rope, part, self.context))
     }
 
     fn read<'a>(&self, rows: &'a Rows) -> Result<Cow<'a, [f32]>, EngineError> {
@@ -147,6 +160,12 @@ impl Kernels for Cpu {
 
     fn norm_heads(&mut self, x: &mut Rows, weight: &Vec<f32>, epsilon: f32) -> Result<(), EngineError> {
         elementwise::rms_norm_in_place(x.write(), weight, epsilon);
+        Ok(())
+    }
+
+    fn norm_start(&mut self, x: &mut Rows, weight: &Vec<f32>, epsilon: f32) -> Result<(), EngineError> {
+        let width = x.width();
+        elementwise::rms_norm_of_starts(x.write(), width, weight, epsilon);
         Ok(())
     }
 
@@ -199,6 +218,37 @@ impl Kernels for Cpu {
         let shape = Shape::new(attention);
         let sinks = sinks.map(Vec::as_slice);
         attention::attend(q.read(), cache, position, shape, sinks, &mut self.scores, out.resize(q.count()));
+        Ok(())
+    }
+
+    fn split_heads(&mut self, x: &Rows, part: HeadPart, out: &mut Rows) -> Result<(), EngineError> {
+        let heads = x.width() / part.width;
+        latent::split_heads(x.read(), heads, part, out.resize(heads * x.count()));
+        Ok(())
+    }
+
+    fn join_heads(&mut self, parts: &[&Rows], heads: usize, out: &mut Rows) -> Result<(), EngineError> {
+        let rows = parts.first().map_or(0, |part| part.count()) / heads;
+        let parts: Vec<&[f32]> = parts.iter().map(|part| part.read()).collect();
+        latent::join_heads(&parts, heads, rows, out.resize(rows));
+        Ok(())
+    }
+
+    fn store_latent(&mut self, cache: &mut Cache, rows: &Rows, position: usize) -> Result<(), EngineError> {
+        cache.write_latent(rows.read(), position);
+        Ok(())
+    }
+
+    fn attend_latent(
+        &mut self,
+        q: &Rows,
+        cache: &Cache,
+        attention: &LatentAttention,
+        position: usize,
+        out: &mut Rows,
+    ) -> Result<(), EngineError> {
+        let shape = latent::Shape::new(attention);
+        latent::attend(q.read(), cache, position, shape, &mut self.scores, out.resize(q.count()));
         Ok(())
     }
 

@@ -1,12 +1,13 @@
 //! Attention as two matrix products per layer. The query heads of a group are additional rows, so that nothing is repeated.
 
 use candle_core::{DType, Device, Result, Tensor};
-use models::Attention;
+use models::{Attention, LatentAttention};
 
 /// Keys and values of one layer; position `p` is in slot `p % capacity`.
 pub(crate) struct Cache {
-    keys: Tensor,   // [kv_heads, capacity, head_dim]
-    values: Tensor, // [kv_heads, capacity, head_dim]
+    keys: Tensor, // [kv_heads, capacity, head_dim]
+    /// `[kv_heads, capacity, head_dim]`; `None` of latent attention, whose values are the start of the keys.
+    values: Option<Tensor>,
     pub(super) capacity: usize,
 }
 
@@ -19,22 +20,35 @@ impl Cache {
         device: &Device,
     ) -> Result<Self> {
         let empty = || Tensor::zeros((kv_heads, capacity, head_dim), dtype, device);
-        Ok(Self { keys: empty()?, values: empty()?, capacity })
+        Ok(Self { keys: empty()?, values: Some(empty()?), capacity })
+    }
+
+    /// The cache of latent attention: one row for all heads.
+    pub(super) fn latent(dtype: DType, capacity: usize, width: usize, device: &Device) -> Result<Self> {
+        Ok(Self { keys: Tensor::zeros((1, capacity, width), dtype, device)?, values: None, capacity })
     }
 
     /// Stores rows `[rows, kv_heads * head_dim]`, starting at `position`: in one part, or in two if they wrap around the ring.
     pub(super) fn store(&mut self, keys: &Tensor, values: &Tensor, position: usize) -> Result<()> {
-        let (kv_heads, _, head_dim) = self.keys.dims3()?;
-        for (rows, stored) in [(keys, &self.keys), (values, &self.values)] {
-            let count = rows.dim(0)?;
-            let heads = rows.reshape((count, kv_heads, head_dim))?.transpose(0, 1)?.to_dtype(stored.dtype())?;
-            let mut done = 0;
-            while done < count {
-                let slot = (position + done) % self.capacity;
-                let piece = (count - done).min(self.capacity - slot);
-                stored.slice_set(&heads.narrow(1, done, piece)?.contiguous()?, 1, slot)?;
-                done += piece;
-            }
+        self.store_keys(keys, position)?;
+        self.values.as_ref().map_or(Ok(()), |stored| self.write(values, stored, position))
+    }
+
+    /// The same for the keys alone.
+    pub(super) fn store_keys(&mut self, keys: &Tensor, position: usize) -> Result<()> {
+        self.write(keys, &self.keys, position)
+    }
+
+    fn write(&self, rows: &Tensor, stored: &Tensor, position: usize) -> Result<()> {
+        let (kv_heads, _, head_dim) = stored.dims3()?;
+        let count = rows.dim(0)?;
+        let heads = rows.reshape((count, kv_heads, head_dim))?.transpose(0, 1)?.to_dtype(stored.dtype())?;
+        let mut done = 0;
+        while done < count {
+            let slot = (position + done) % self.capacity;
+            let piece = (count - done).min(self.capacity - slot);
+            stored.slice_set(&heads.narrow(1, done, piece)?.contiguous()?, 1, slot)?;
+            done += piece;
         }
         Ok(())
     }
@@ -87,23 +101,46 @@ fn visible(rows: usize, position: usize, window: Option<usize>, capacity: usize)
     (0..rows).flat_map(|row| (0..slots).map(move |slot| is_visible(row, slot))).collect()
 }
 
-/// `softmax(scale q k^T + mask) v`; `q` and the result are `[rows, heads * head_dim]`. `sinks` are `[heads]`: one further score of each head.
+/// What attention computes.
+#[derive(Clone, Copy)]
+pub(super) struct Shape {
+    heads: usize,
+    kv_heads: usize,
+    /// Widths of a key and of a value.
+    key: usize,
+    value: usize,
+    scale: f32,
+}
+
+impl Shape {
+    pub(super) fn of(attention: &Attention) -> Self {
+        let &Attention { heads, kv_heads, head_dim, .. } = attention;
+        Self { heads, kv_heads, key: head_dim, value: head_dim, scale: attention.score_scale() }
+    }
+
+    pub(super) fn of_latent(attention: &LatentAttention) -> Self {
+        let &LatentAttention { heads, rank, .. } = attention;
+        Self { heads, kv_heads: 1, key: attention.cache_width(), value: rank, scale: attention.scale() }
+    }
+}
+
+/// `softmax(scale q k^T + mask) v`; `q` is `[rows, heads * key]`, the result `[rows, heads * value]`. `sinks` are `[heads]`: one further score of each head.
 pub(super) fn attend(
     q: &Tensor,
     cache: &Cache,
     position: usize,
     mask: Option<&Tensor>,
     sinks: Option<&Tensor>,
-    attention: &Attention,
+    shape: Shape,
 ) -> Result<Tensor> {
-    let &Attention { heads, kv_heads, head_dim, .. } = attention;
-    let (rows, width) = q.dims2()?;
+    let Shape { heads, kv_heads, key, value, scale } = shape;
+    let rows = q.dim(0)?;
     let group = heads / kv_heads;
     let slots = (position + rows).min(cache.capacity);
     let stored = |side: &Tensor| side.narrow(1, 0, slots)?.to_dtype(DType::F32);
-    // [kv_heads, group * rows, head_dim]
-    let q = q.reshape((rows, kv_heads, group, head_dim))?.permute((1, 2, 0, 3))?.contiguous()?;
-    let q = (q.reshape((kv_heads, group * rows, head_dim))? * f64::from(attention.score_scale()))?;
+    // [kv_heads, group * rows, key]
+    let q = q.reshape((rows, kv_heads, group, key))?.permute((1, 2, 0, 3))?.contiguous()?;
+    let q = (q.reshape((kv_heads, group * rows, key))? * f64::from(scale))?;
     let scores = q.matmul(&stored(&cache.keys)?.t()?)?; // [kv_heads, group * rows, slots]
     let scores = match mask {
         Some(mask) => scores.reshape((kv_heads, group, rows, slots))?.broadcast_add(mask)?.reshape((
@@ -123,8 +160,12 @@ pub(super) fn attend(
                 .contiguous()?
         }
     };
-    let sums = weights.matmul(&stored(&cache.values)?.contiguous()?)?; // [kv_heads, group * rows, head_dim]
-    sums.reshape((kv_heads, group, rows, head_dim))?.permute((2, 0, 1, 3))?.contiguous()?.reshape((rows, width))
+    let values = match &cache.values {
+        Some(values) => stored(values)?,
+        None => stored(&cache.keys.narrow(2, 0, value)?)?,
+    };
+    let sums = weights.matmul(&values.contiguous()?)?; // [kv_heads, group * rows, value]
+    sums.reshape((kv_heads, group, rows, value))?.permute((2, 0, 1, 3))?.contiguous()?.reshape((rows, heads * value))
 }
 
 #[cfg(test)]

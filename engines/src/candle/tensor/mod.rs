@@ -13,12 +13,13 @@ use std::collections::BTreeMap;
 
 use candle_core::{DType, Tensor};
 use models::{
-    Activation, Attention, CLAMP_ALPHA, CLAMP_LIMIT, GatedDeltaNet, Rope, RopeLayout, Temperature, TensorView,
+    Activation, Attention, CLAMP_ALPHA, CLAMP_LIMIT, GatedDeltaNet, LatentAttention, Rope, RopeLayout, Temperature,
+    TensorView,
 };
 
-use self::attention::{Cache, Mask};
+use self::attention::{Cache, Mask, Shape};
 use self::weight::Weight;
-use super::kernels::{Delta, Kernels, Linear, Memory, PairInput};
+use super::kernels::{Delta, HeadPart, Kernels, Linear, Memory, PairInput};
 use super::routing::{Group, Routing};
 use super::{NAME, failed};
 use crate::{Device, EngineError, KvType, LoadOptions};
@@ -82,7 +83,7 @@ pub(crate) struct Rotation {
     /// Radians per position, `[dim / 2]`.
     frequencies: Tensor,
     layout: RopeLayout,
-    head_dim: usize,
+    part: HeadPart,
     /// Multiplier of cosines and sines.
     magnitude: f32,
 }
@@ -96,7 +97,7 @@ impl OnDevice {
     /// Rotates the heads of `x` `[rows, width]`.
     fn rotated(&self, x: &Tensor, rotation: &Rotation, position: usize) -> candle_core::Result<Tensor> {
         let (rows, width) = x.dims2()?;
-        let &Rotation { ref frequencies, layout, head_dim, magnitude } = rotation;
+        let &Rotation { ref frequencies, layout, part: HeadPart { width: head_dim, first, .. }, magnitude } = rotation;
         let dim = 2 * frequencies.elem_count();
         #[allow(clippy::cast_possible_truncation, reason = "positions are below 2^24")]
         let positions =
@@ -106,15 +107,18 @@ impl OnDevice {
         let (cos, sin) = ((angles.cos()? * factor)?, (angles.sin()? * factor)?);
         // [1, heads, rows, head_dim]
         let x = x.reshape((1, rows, width / head_dim, head_dim))?.transpose(1, 2)?;
-        let rotated_part = x.narrow(3, 0, dim)?.contiguous()?;
+        let rotated_part = x.narrow(3, first, dim)?.contiguous()?;
         let rotated = match layout {
             RopeLayout::Halves => candle_nn::rotary_emb::rope(&rotated_part, &cos, &sin)?,
             RopeLayout::Interleaved => candle_nn::rotary_emb::rope_i(&rotated_part, &cos, &sin)?,
         };
-        let all = match head_dim - dim {
-            0 => rotated,
-            rest => Tensor::cat(&[&rotated, &x.narrow(3, dim, rest)?.contiguous()?], 3)?,
+        let end = first + dim;
+        let unchanged = |first: usize, count: usize| match count {
+            0 => Ok(None),
+            count => x.narrow(3, first, count)?.contiguous().map(Some),
         };
+        let parts = [unchanged(0, first)?, Some(rotated), unchanged(end, head_dim - end)?];
+        let all = Tensor::cat(&parts.iter().flatten().collect::<Vec<_>>(), 3)?;
         all.transpose(1, 2)?.contiguous()?.reshape((rows, width))
     }
 
@@ -204,9 +208,13 @@ impl Memory for OnDevice {
         Cache::new(self.kv_type, attention.kv_heads, capacity, attention.head_dim, &self.device).map_err(at("load"))
     }
 
-    fn rotation(&self, rope: &Rope, head_dim: usize) -> Result<Rotation, EngineError> {
+    fn latent_cache(&self, attention: &LatentAttention) -> Result<Cache, EngineError> {
+        Cache::latent(self.kv_type, self.context, attention.cache_width(), &self.device).map_err(at("load"))
+    }
+
+    fn rotation(&self, rope: &Rope, part: HeadPart) -> Result<Rotation, EngineError> {
         let frequencies = Tensor::new(rope.inverse_frequencies(self.context), &self.device).map_err(at("load"))?;
-        Ok(Rotation { frequencies, layout: rope.layout, head_dim, magnitude: rope.magnitude() })
+        Ok(Rotation { frequencies, layout: rope.layout, part, magnitude: rope.magnitude() })
     }
 
     /// Metal's own figure (`MTLDevice.currentAllocatedSize`): all memory of this process on the device, including buffers that candle
@@ -237,6 +245,11 @@ impl Kernels for OnDevice {
 
     fn norm_heads(&mut self, x: &mut Rows, weight: &Tensor, epsilon: f32) -> Result<(), EngineError> {
         *x = Rows(Some(self.heads_normed(x.get()?, weight, epsilon).map_err(at("norm"))?));
+        Ok(())
+    }
+
+    fn norm_start(&mut self, x: &mut Rows, weight: &Tensor, epsilon: f32) -> Result<(), EngineError> {
+        *x = Rows(Some(start_normed(x.get()?, weight, epsilon).map_err(at("norm"))?));
         Ok(())
     }
 
@@ -291,7 +304,39 @@ impl Kernels for OnDevice {
         let mask = self.masks.entry(window).or_default();
         let output = mask
             .for_rows(q, position, window, cache.capacity, &self.device)
-            .and_then(|mask| attention::attend(q, cache, position, mask, sinks, attention));
+            .and_then(|mask| attention::attend(q, cache, position, mask, sinks, Shape::of(attention)));
+        *out = Rows(Some(output.map_err(at("attention"))?));
+        Ok(())
+    }
+
+    fn split_heads(&mut self, x: &Rows, part: HeadPart, out: &mut Rows) -> Result<(), EngineError> {
+        *out = Rows(Some(heads_of(x.get()?, part).map_err(at("heads"))?));
+        Ok(())
+    }
+
+    fn join_heads(&mut self, parts: &[&Rows], heads: usize, out: &mut Rows) -> Result<(), EngineError> {
+        let parts = parts.iter().map(|part| part.get()).collect::<Result<Vec<_>, _>>()?;
+        *out = Rows(Some(joined_heads(&parts, heads).map_err(at("heads"))?));
+        Ok(())
+    }
+
+    fn store_latent(&mut self, cache: &mut Cache, rows: &Rows, position: usize) -> Result<(), EngineError> {
+        cache.store_keys(rows.get()?, position).map_err(at("kv_write"))
+    }
+
+    fn attend_latent(
+        &mut self,
+        q: &Rows,
+        cache: &Cache,
+        attention: &LatentAttention,
+        position: usize,
+        out: &mut Rows,
+    ) -> Result<(), EngineError> {
+        let q = q.get()?;
+        let mask = self.masks.entry(None).or_default();
+        let output = mask
+            .for_rows(q, position, None, cache.capacity, &self.device)
+            .and_then(|mask| attention::attend(q, cache, position, mask, None, Shape::of_latent(attention)));
         *out = Rows(Some(output.map_err(at("attention"))?));
         Ok(())
     }
@@ -426,6 +471,33 @@ impl Kernels for OnDevice {
     fn sync(&mut self) -> Result<(), EngineError> {
         self.device.synchronize().map_err(at("sync"))
     }
+}
+
+/// As [`Kernels::norm_start`].
+fn start_normed(x: &Tensor, weight: &Tensor, epsilon: f32) -> candle_core::Result<Tensor> {
+    let (width, start) = (x.dim(1)?, weight.elem_count());
+    let normed = candle_nn::ops::rms_norm(&x.narrow(1, 0, start)?.contiguous()?, weight, epsilon)?;
+    Tensor::cat(&[&normed, &x.narrow(1, start, width - start)?.contiguous()?], 1)
+}
+
+/// As [`Kernels::split_heads`].
+fn heads_of(x: &Tensor, HeadPart { width, first, taken }: HeadPart) -> candle_core::Result<Tensor> {
+    let (rows, all) = x.dims2()?;
+    let heads = all / width;
+    let part = x.reshape((rows, heads, width))?.narrow(2, first, taken)?.transpose(0, 1)?;
+    part.contiguous()?.reshape((heads * rows, taken))
+}
+
+/// As [`Kernels::join_heads`].
+fn joined_heads(parts: &[&Tensor], heads: usize) -> candle_core::Result<Tensor> {
+    let by_row = |part: &&Tensor| {
+        let (all, width) = part.dims2()?;
+        part.reshape((heads, all / heads, width))?.transpose(0, 1)?.contiguous()
+    };
+    let parts = parts.iter().map(by_row).collect::<candle_core::Result<Vec<_>>>()?;
+    let joined = Tensor::cat(&parts, 2)?;
+    let rows = joined.dim(0)?;
+    joined.reshape((rows, ()))
 }
 
 /// See [`Activation::ClampedSwiglu`].

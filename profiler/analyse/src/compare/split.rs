@@ -23,7 +23,21 @@ use statistics::mean;
 
 /// Groups of ops with the names of their ops. Ops with other names are those of an engine.
 pub(super) const GROUPS: &[(&str, &[&str])] = &[
-    ("q/k/v/o projections", &["q_proj", "k_proj", "v_proj", "o_proj", "qkv_proj"]),
+    (
+        "q/k/v/o projections",
+        &[
+            "q_proj",
+            "k_proj",
+            "v_proj",
+            "o_proj",
+            "qkv_proj",
+            "q_a_proj",
+            "q_b_proj",
+            "kv_a_proj",
+            "k_b_proj",
+            "v_b_proj",
+        ],
+    ),
     ("attention", &["attention", "output_gate", "rope", "kv_write"]),
     ("convolutions and states", &["conv_in_proj", "convolution", "state_update", "conv_out_proj"]),
     (
@@ -38,6 +52,8 @@ pub(super) const GROUPS: &[(&str, &[&str])] = &[
             "attn_norm",
             "q_norm",
             "k_norm",
+            "q_a_norm",
+            "kv_a_norm",
             "attn_post_norm",
             "ffn_norm",
             "ffn_post_norm",
