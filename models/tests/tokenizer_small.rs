@@ -162,7 +162,7 @@ fn errors_of_damaged_vocabularies_name_the_place() {
     type Damage = fn(&mut TokenizerData);
     let cases: &[(&str, Damage)] = &[
         ("unknown model", |data| data.model = "bert".to_owned()),
-        ("unknown pre-tokenizer", |data| data.pre = Some("tekken".to_owned())),
+        ("unknown pre-tokenizer", |data| data.pre = Some("a-new-one".to_owned())),
         ("no merges", |data| data.merges.clear()),
         ("merge of one word", |data| data.merges[1] = "ll".to_owned()),
         ("merge of an unknown token", |data| data.merges[1] = "l zz".to_owned()),

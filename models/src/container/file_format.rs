@@ -27,6 +27,8 @@ pub(crate) struct OtherFormat {
 }
 
 const FETCH_AGAIN: &str = "the download failed: fetch the file again, from its download address";
+const TEXT: &str =
+    "give the file itself; if this one was downloaded, its text is a message of the server: fetch it again";
 const CONVERT: &str = "convert it to GGUF, or take the safetensors files of the same model";
 const OLD: &str = "convert the model again with a current llama.cpp, or fetch a GGUF file of it";
 const UNPACK: &str = "unpack it first";
@@ -129,7 +131,7 @@ pub(crate) fn identify(bytes: &[u8]) -> FileFormat {
         Some(_) if start.len() >= 8 && is_text(start) => {
             let line = start.split(|byte| matches!(byte, b'\n' | b'\r')).next().unwrap_or_default();
             let shown = printable(&String::from_utf8_lossy(line));
-            other(format!("a text that begins with `{shown}`, likely a message of the server"), FETCH_AGAIN)
+            other(format!("a text that begins with `{shown}`"), TEXT)
         }
         _ => FileFormat::Unknown,
     }

@@ -21,7 +21,10 @@ pub(crate) fn map(path: &Path) -> Result<Arc<Mmap>, Error> {
         return Err(refused("it is not a regular file", "give a .gguf file or a folder with config.json"));
     }
     if metadata.len() == 0 {
-        return Err(refused("the file is empty", "the download failed: fetch it again"));
+        return Err(refused(
+            "the file is empty",
+            "give a .gguf file or a folder with config.json; if it was downloaded, fetch it again",
+        ));
     }
     let file = File::open(path).map_err(|source| Error::io("open", path, source))?;
     map_file(&file).map(Arc::new).map_err(|source| Error::io("map", path, source))

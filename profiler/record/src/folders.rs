@@ -92,10 +92,10 @@ pub fn named(parent: &Path, name: &str) -> Option<PathBuf> {
     [PathBuf::from(name), parent.join(name)].into_iter().find(|path| is_run(path))
 }
 
-/// Removes a run folder with everything in it.
+/// Removes a run folder. A run may have been written into a folder with other things: then nothing is removed.
 ///
 /// # Errors
-/// When it is none, or cannot be removed.
+/// When it is none, contains what no run writes, or cannot be removed.
 pub fn remove(path: &Path) -> Result<(), Error> {
     if !is_run(path) {
         return Err(Error::usage(
@@ -103,7 +103,33 @@ pub fn remove(path: &Path) -> Result<(), Error> {
             "nothing was removed; name the folder of a run",
         ));
     }
+    let entries = fs::read_dir(path).map_err(Error::file(path, "read"))?;
+    let names = entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let mut others: Vec<String> = names.filter(|name| !is_of_run(name)).collect();
+    if !others.is_empty() {
+        others.sort();
+        return Err(Error::usage(
+            format!("{}: contains what no run writes: {}", path.display(), others.join(", ")),
+            "nothing was removed; move these files elsewhere, or remove the folder yourself",
+        ));
+    }
     fs::remove_dir_all(path).map_err(Error::file(path, "remove"))
+}
+
+/// Whether a run writes a file or folder of this name.
+fn is_of_run(name: &str) -> bool {
+    const FILES: [&str; 7] = [
+        files::RUN,
+        files::SAMPLES,
+        files::TABLE,
+        files::TRACE,
+        files::REPORT_MARKDOWN,
+        files::REPORT_PAGE,
+        files::OUTPUTS,
+    ];
+    // Files are written beside their place first.
+    let name = name.strip_suffix(".partial").unwrap_or(name);
+    FILES.contains(&name) || (name.starts_with("trace-") && name.ends_with(".json"))
 }
 
 /// A folder that a run has written. A link to one does not count, so that nothing elsewhere is removed.
@@ -174,6 +200,25 @@ mod tests {
         }
         let found = folders(place.path()).unwrap();
         assert_eq!(found.iter().map(|folder| folder.name.as_str()).collect::<Vec<_>>(), ["b", "a"]);
+    }
+
+    #[test]
+    fn a_run_among_other_files_is_not_removed() {
+        let place = place();
+        let run = place.path().join("a");
+        for name in ["trace-01-a.json", "results.csv", "run.json.partial"] {
+            fs::write(run.join(name), "").unwrap();
+        }
+        for name in ["notes.txt", "runs", "trace.py"] {
+            fs::write(run.join(name), "mine").unwrap();
+        }
+        let error = remove(&run).unwrap_err().with_advice();
+        assert!(error.contains("what no run writes: notes.txt, runs, trace.py; nothing was removed"), "{error}");
+        for name in ["notes.txt", "runs", "trace.py"] {
+            fs::remove_file(run.join(name)).unwrap();
+        }
+        remove(&run).unwrap();
+        assert!(!run.exists());
     }
 
     #[test]

@@ -34,9 +34,11 @@ pub(super) fn reconcile(case: &Case, leak: Result<Slope, Reason>) -> MemoryFindi
             let parts = [&memory.before_load_bytes, &memory.weights_file_backed_bytes].map(Recorded::stated_reason);
             absent(&[after_first, parts[0], parts[1]])
         }),
-        growth_bytes_per_token: fresh
-            .and_then(|fresh| growth(memory, fresh))
-            .ok_or_else(|| absent(&[memory.first_delta_bytes.stated_reason()])),
+        growth_bytes_per_token: match fresh.and_then(|fresh| growth(memory, fresh)) {
+            None => Err(absent(&[memory.first_delta_bytes.stated_reason()])),
+            Some(growth) if growth < 0.0 => Err(Reason::new(SHRUNK)),
+            Some(growth) => Ok(growth),
+        },
         leak_bytes_per_request: leak,
     }
 }
@@ -58,6 +60,10 @@ fn unaccounted(memory: &MemoryFile, kv_resident: u64) -> Option<i64> {
         + i128::from(memory.held_bytes.value().unwrap_or(0));
     i64::try_from(i128::from(memory.after_first_bytes.value()?) - known).ok()
 }
+
+/// Why there is no growth per token where memory fell.
+const SHRUNK: &str =
+    "resident memory fell in it: the system took pages back, such as those of the model's file where memory is short";
 
 /// `(resident after the first request - before it) / (prompt tokens + output tokens)`, in bytes.
 fn growth(memory: &MemoryFile, fresh: &Sample) -> Option<f64> {
@@ -165,6 +171,12 @@ mod tests {
         assert_eq!(found.growth_bytes_per_token, Err(Reason::new("not fresh")));
         let found = reconciled(MemoryFile { tokenizer_bytes: Recorded::absent("not measured"), ..memory() });
         assert_eq!(found.unaccounted_bytes, Ok(23_000_000), "an unknown tokenizer is part of it");
+    }
+
+    #[test]
+    fn memory_that_the_system_takes_back_is_no_growth() {
+        let found = reconciled(MemoryFile { first_delta_bytes: (-800_000_000).into(), ..memory() });
+        assert_eq!(found.growth_bytes_per_token, Err(Reason::new(SHRUNK)));
     }
 
     /// A clean request at second `at` that adds so many bytes.

@@ -91,6 +91,19 @@ impl CeilingBasis {
         })
     }
 
+    /// The higher rate of both, each with its spread.
+    pub(super) fn highest(self, other: Self) -> Self {
+        let (memory, memory_spread) = match self.memory >= other.memory {
+            true => (self.memory, self.memory_spread),
+            false => (other.memory, other.memory_spread),
+        };
+        let (compute, compute_spread) = match self.compute >= other.compute {
+            true => (self.compute, self.compute_spread),
+            false => (other.compute, other.compute_spread),
+        };
+        Self { memory, compute, memory_spread, compute_spread }
+    }
+
     /// The factor for times that were measured on `other`: `memory` is the share of them that memory's bandwidth decides.
     ///
     /// ```text

@@ -78,6 +78,10 @@ pub fn predict(
         .find_map(|run| CeilingBasis::of(run, settings.threads, None))
         .or_else(|| ceilings.and_then(|known| CeilingBasis::of_ceilings(known, settings.threads)))
         .ok_or_else(|| no_basis(settings.threads, runs))?;
+    // What a run probed itself may be low because of other programs: a bound rests on the highest known ceilings.
+    let known = runs.iter().filter_map(|run| run.ceilings.as_ref()).chain(ceilings);
+    let highest =
+        known.filter_map(|known| CeilingBasis::of_ceilings(known, settings.threads)).fold(basis, CeilingBasis::highest);
     let rates = runs.iter().find_map(|run| run.ceilings.as_ref()).or(ceilings);
     let mut prediction = empty(subject, settings, basis);
     let mut seen = Vec::new();
@@ -93,11 +97,11 @@ pub fn predict(
     }
     prediction.skipped.sort();
     prediction.skipped.dedup();
-    let task = Estimator { subject, settings, basis };
     if seen.iter().all(|seen| seen.cases.is_empty()) {
-        task.bounds(&mut prediction, rates);
+        prediction.basis = highest;
+        Estimator { subject, settings, basis: highest }.bounds(&mut prediction, rates);
     } else {
-        task.estimates(&mut prediction, &seen, rates);
+        Estimator { subject, settings, basis }.estimates(&mut prediction, &seen, rates);
     }
     Ok(prediction)
 }

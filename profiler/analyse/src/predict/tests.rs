@@ -340,6 +340,27 @@ fn without_runs_there_are_only_bounds() {
 }
 
 #[test]
+fn bounds_rest_on_the_highest_ceilings_and_not_on_a_disturbed_run() {
+    let mut disturbed = run_file(&[&small()]);
+    disturbed.ceiling_probes = RecordedList::new(
+        vec![record::CeilingProbe {
+            threads: 1,
+            memory_read: 2e9.into(),
+            compute: 3e9.into(),
+            ..record::CeilingProbe::absent("not measured")
+        }],
+        "none",
+    );
+    let known = ceilings(&[1], 20e9, 400e9);
+    let other = Settings { engine: "another".to_owned(), ..settings(1) };
+    let found = predict(&large(), &other, &[&disturbed], Some(&known)).unwrap();
+    assert_eq!(found.basis.memory, 20e9);
+    assert!(matches!(found.decode_tps, Recorded::Present(Figure::Bound(_))));
+    let alone = predict(&large(), &other, &[], Some(&known)).unwrap();
+    assert_eq!(found.decode_tps, alone.decode_tps);
+}
+
+#[test]
 fn a_run_of_other_models_is_refused_by_name() {
     let runs = run_file(&[&small(), &medium()]);
     let found = predict(&large(), &settings(1), &[&runs], None).unwrap();

@@ -76,8 +76,10 @@ impl CaseView<'_> {
             self.load(&mut facts);
         } else {
             facts.latency_share = latency.filter(|&latency| latency > 0.0).map(|latency| facts.time_s / latency);
-            facts.others = self.median(|sample| sample.load_others.value());
-            facts.steal = self.median(|sample| sample.steal.value());
+            if self.case.server.is_none() {
+                facts.others = self.median(|sample| sample.load_others.value());
+                facts.steal = self.median(|sample| sample.steal.value());
+            }
             let disturbed = self.case.clean_samples().filter(|sample| sample.disturbed.is_some()).count();
             facts.disturbed = Some((disturbed, self.case.clean_samples().count()));
             facts.prompt_tokens = self.median(|sample| sample.computed_prompt_tokens().map(|tokens| tokens as f64));
@@ -358,6 +360,10 @@ impl CaseView<'_> {
             found.unwrap_or_else(|| without(case.phases.stated_reason(), "it was not counted in this phase"))
         };
         let ops = || without(case.ops.stated_reason(), "no operation of this phase has an attainable time");
+        let of_machine = |what: &str| match case.server.is_some() {
+            true => format!("how much of the processors a server needs is unknown, and so what {what} costs it"),
+            false => format!("no request was long enough to measure {what}"),
+        };
         let missing = [
             (Fact::MemoryTime, facts.work.memory_s.is_none(), ceiling()),
             (Fact::ComputeTime, facts.work.compute_s.is_none(), ceiling()),
@@ -377,12 +383,8 @@ impl CaseView<'_> {
                 facts.allocated.count.is_none(),
                 without(case.allocations.stated_reason(), "allocations were not counted"),
             ),
-            (
-                Fact::Others,
-                facts.others.is_none(),
-                "no request was long enough to measure the load of other programs".to_owned(),
-            ),
-            (Fact::Steal, facts.steal.is_none(), "no request was long enough to measure the steal time".to_owned()),
+            (Fact::Others, facts.others.is_none(), of_machine("the load of other programs")),
+            (Fact::Steal, facts.steal.is_none(), of_machine("the steal time")),
             (Fact::Usable, facts.machine.usable.is_none(), "the number of processors is unknown".to_owned()),
         ];
         facts.absent = missing
@@ -486,6 +488,17 @@ mod tests {
         assert_eq!(decode(&server(Some(0.01), Some(0.98))), None, "it computes on another device");
         assert_eq!(decode(&server(Some(0.01), None)).unwrap().limit, Limit::QueueOrNetwork, "its processes were idle");
         assert_eq!(decode(&server(None, None)), None);
+    }
+
+    #[test]
+    fn what_other_programs_cost_a_server_is_unknown() {
+        let beside_others = |mut file: RunFile| {
+            file.cases[0].samples[0].load_others = 0.99.into();
+            decode(&file).map(|verdict| verdict.limit)
+        };
+        assert_eq!(beside_others(run(Device::Cpu, |_| {})), Some(Limit::NoisyNeighbour));
+        // It may have waited, not computed.
+        assert_eq!(beside_others(server(None, Some(0.98))), None);
     }
 
     #[test]

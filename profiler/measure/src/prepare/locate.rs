@@ -208,7 +208,7 @@ mod tests {
 
     #[test]
     fn synthetic_weights_have_the_type_of_the_registered_file() {
-        for entry in registry::reference_models() {
+        for entry in &registry::MODELS {
             let reference = Reference::Name(entry.name.to_owned());
             let (name, _, quant) = synthetic_shape(&Subject::default(), &reference).unwrap();
             assert!(entry.quant(quant.name()).is_some_and(|source| source.file == entry.gguf.file), "{name}");

@@ -393,8 +393,9 @@ fn stepped_figures(
     let counted = engine.meter.counted();
     let mut whole = Tally::default();
     counts.values().for_each(|tally| whole.merge(tally));
+    let processors = std::thread::available_parallelism().ok().filter(|_| !engine.is_virtual());
     let mut figures = SteppedFigures {
-        phases: passes::phase_rows(timing, counts, &counted),
+        phases: passes::phase_rows(timing, counts, &counted, processors.map(std::num::NonZero::get)),
         counters: passes::totals(&whole, &counted),
         timeline,
     };

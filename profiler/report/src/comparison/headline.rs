@@ -69,7 +69,7 @@ fn conclude(section: &mut Section, contrast: &Contrast, threshold: f64) {
     ));
     if label == Comparability::NotComparable {
         section.blocks.push(Block::Warning(
-            "the sides did different work, so the ratios below do not show which side is faster; \"Same work\" lists the differences".to_owned(),
+            "the sides did different work, or it is unknown whether they did the same, so the ratios below do not show which side is faster; \"Same work\" lists what differs or is unknown".to_owned(),
         ));
         return;
     }

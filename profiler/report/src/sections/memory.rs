@@ -111,7 +111,7 @@ pub(super) fn section(view: &RunView<'_>) -> Section {
         ));
     }
     if !section.blocks.is_empty() {
-        section.add_sentence("MB = 10^6 bytes. Reserved pages of the KV cache that were never touched are not resident, so the used part counts; the whole cache counts if the engine touched all of it while loading. Unaccounted is the rest of the sum, such as buffers and memory that the system's allocator keeps; it is negative if a counted part is not resident.");
+        section.add_sentence("MB = 10^6 bytes. Reserved pages of the KV cache that were never touched are not resident, so the used part counts; the whole cache counts if the engine touched all of it while loading. Unaccounted is the rest of the sum, such as buffers, copies of weights that an engine arranges anew beside those of the file, and memory that the system's allocator keeps; it is negative if a counted part is not resident.");
     }
     section
 }

@@ -156,7 +156,12 @@ fn new_tokens(view: &RunView<'_>) -> String {
 }
 
 fn eos(view: &RunView<'_>) -> &'static str {
-    if view.file.plan.ignore_eos { ", continuing after the end token" } else { "" }
+    let is_served = view.file.cases.iter().any(|case| case.server.is_some());
+    match (view.file.plan.ignore_eos, is_served) {
+        (false, _) => "",
+        (true, false) => ", continuing after the end token",
+        (true, true) => ", continuing after the end token where the server can be asked to",
+    }
 }
 
 fn list(numbers: &[usize]) -> String {

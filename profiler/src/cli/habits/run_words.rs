@@ -26,11 +26,20 @@ pub(super) fn is_model(word: &str) -> bool {
             && !word.contains(char::is_whitespace)
             && !word.contains("://")
     };
+    // `llama3.2:1b`, a name of ollama: `-m` says what it is called here.
+    let is_tag = || {
+        word.split_once(':').is_some_and(|(name, tag)| {
+            let in_names = |letter: char| letter.is_ascii_alphanumeric() || "._-".contains(letter);
+            let is_port = tag.chars().all(|digit| digit.is_ascii_digit());
+            !name.is_empty() && !is_port && format!("{name}{tag}").chars().all(in_names)
+        })
+    };
     let is_hub_page = || ["https://huggingface.co/", "https://hf.co/"].iter().any(|hub| word.starts_with(hub));
     // With spaces and no such file it is a command of a shell.
     is_file && (!word.contains(char::is_whitespace) || path.exists())
         || path.join("config.json").is_file()
-        || ::models::registry::MODELS.iter().any(|entry| entry.name == word)
+        || ::models::registry::find(word).is_ok()
+        || is_tag()
         || is_repository()
         || is_hub_page()
 }

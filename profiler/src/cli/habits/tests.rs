@@ -53,6 +53,7 @@ fn own_command_lines_stay() {
         "help",
         "trace summary a.json",
         "unknown",
+        "localhost:8080",
     ] {
         assert_eq!(answer(line).as_deref(), Ok(line));
     }
@@ -69,6 +70,8 @@ fn run_is_implied_by_options_and_models() {
         ("--self-trace=t.json machine", "--self-trace=t.json machine"),
         ("model.gguf", "run -m model.gguf"),
         ("smollm2-135m -n 4", "run -m smollm2-135m -n 4"),
+        ("SmolLM2-135M", "run -m SmolLM2-135M"),
+        ("llama3.2:1b", "run -m llama3.2:1b"),
         ("owner/repo:Q4_1", "run -m owner/repo:Q4_1"),
         ("run model.GGUF", "run -m model.GGUF"),
         ("-n8 -t2 model.gguf", "run -n8 -t2 -m model.gguf"),
