@@ -179,10 +179,10 @@ impl WeightTypes {
     /// matrices, the type of the first.
     #[must_use]
     pub fn read_by(&self, kind: OpKind, layer: Option<usize>) -> Option<DType> {
-        if let Some(layer) = layer.and_then(|layer| self.layer(layer)) {
-            if kind.is_of_other_mixer() || (kind.is_of_attention() && !layer.mixer.is_empty()) {
-                return layer.of_mixer_op(kind);
-            }
+        if let Some(layer) = layer.and_then(|layer| self.layer(layer))
+            && (kind.is_of_other_mixer() || (kind.is_of_attention() && !layer.mixer.is_empty()))
+        {
+            return layer.of_mixer_op(kind);
         }
         let reads = kind.is_matmul() || kind.is_norm() || kind == OpKind::Embed;
         reads.then(|| self.of_op(kind, layer))

@@ -354,7 +354,7 @@ fn bounds_rest_on_the_highest_ceilings_and_not_on_a_disturbed_run() {
     let known = ceilings(&[1], 20e9, 400e9);
     let other = Settings { engine: "another".to_owned(), ..settings(1) };
     let found = predict(&large(), &other, &[&disturbed], Some(&known)).unwrap();
-    assert_eq!(found.basis.memory, 20e9);
+    assert!((found.basis.memory - 20e9).abs() < 1.0);
     assert!(matches!(found.decode_tps, Recorded::Present(Figure::Bound(_))));
     let alone = predict(&large(), &other, &[], Some(&known)).unwrap();
     assert_eq!(found.decode_tps, alone.decode_tps);
