@@ -346,9 +346,9 @@ mod tests {
 
     #[test]
     fn products_are_named_by_their_weight_and_read_it_once() {
-        let inputs = [tensor("blk.3.attn_q_a.weight", &[64, 32]), tensor("attn_norm-3", &[64, 5])];
+        let inputs = [tensor("blk.3.attn_other.weight", &[64, 32]), tensor("attn_norm-3", &[64, 5])];
         let product = node(sys::GGML_OP_MUL_MAT, "MUL_MAT", tensor("q-3", &[32, 5]), &inputs);
-        let expected = ("attn_q_a".to_owned(), 3, [5, 64, 32], cost(2 * 64 * 32 * 5, 64 * 32 * 4, (64 + 32) * 5 * 4));
+        let expected = ("attn_other".to_owned(), 3, [5, 64, 32], cost(2 * 64 * 32 * 5, 64 * 32 * 4, (64 + 32) * 5 * 4));
         assert_eq!(work(&product), expected);
         let inputs = [tensor("token_embd.weight", &[64, 100]), tensor("result_norm", &[64])];
         let head = node(sys::GGML_OP_MUL_MAT, "MUL_MAT", tensor("result_output", &[100]), &inputs);
