@@ -31,6 +31,7 @@ enum QueryWeights<K: Kernels> {
     Direct(Linear<K>),
     /// Through a row of the width `query_rank`.
     Low {
+        query_rank: usize,
         a: Linear<K>,    // [query_rank, hidden]
         norm: K::Vector, // [query_rank]
         b: Linear<K>,    // [heads * query_dim, query_rank]
@@ -69,6 +70,7 @@ impl<K: Kernels> LatentAttentionPart<K> {
         let query = match query_rank {
             None => QueryWeights::Direct(source.linear(&name("attn_q"), q_width, hidden, false)?),
             Some(low) => QueryWeights::Low {
+                query_rank: low,
                 a: source.linear(&name("attn_q_a"), low, hidden, false)?,
                 norm: source.norm(&name("attn_q_a_norm.weight"), low)?,
                 b: source.linear(&name("attn_q_b"), q_width, low, false)?,
@@ -102,8 +104,8 @@ impl<K: Kernels> LatentAttentionPart<K> {
         let (q_width, cache_width, v_width) = (attention.q_width(), attention.cache_width(), attention.v_width());
         b.heads.choose_all(heads, rows);
         match (&self.query, &mut b.low) {
-            (QueryWeights::Low { a, norm, b: up }, Some([low, normed])) => {
-                let width = attention.query_rank.unwrap_or_default();
+            (QueryWeights::Low { query_rank, a, norm, b: up }, Some([low, normed])) => {
+                let width = *query_rank;
                 {
                     let _op = op!("q_a_proj", at, [rows, hidden, width]);
                     kernels.linear(&mut s.h, a, low)?;

@@ -53,14 +53,23 @@ pub(crate) struct PassWork {
     pub(crate) flops: f64,
 }
 
+/// Whether a model is known to have experts, of which a pass uses a part.
+pub(crate) fn has_experts(model: &PlannedModel) -> bool {
+    let has = |spec: &models::Spec| spec.layers.iter().any(|layer| layer.feed_forward.experts().is_some());
+    model.spec.as_ref().is_some_and(has)
+}
+
 /// The work of a pass of so many tokens, from the start of the context, of a model with experts, of which a pass reads a part only: exact for
 /// one token, for several as for an even choice. `None` for a model without experts, which reads all of its weights, and where shape or
 /// types are not known.
-pub(crate) fn pass_work(model: &PlannedModel, tokens: usize) -> Option<PassWork> {
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a number of tokens")]
+pub(crate) fn pass_work(model: &PlannedModel, tokens: f64) -> Option<PassWork> {
     let (spec, types) = (model.spec.as_ref()?, model.types.as_ref()?);
-    spec.layers.iter().find_map(|layer| layer.feed_forward.experts())?;
+    if !has_experts(model) {
+        return None;
+    }
     // The type of the cache does not change the weights.
-    let ops = cost::prefill_ops(spec, types, models::DType::F16, tokens, 0);
+    let ops = cost::prefill_ops(spec, types, models::DType::F16, tokens.round() as usize, 0);
     Some(PassWork {
         weight_bytes: ops.iter().map(|op| op.weight_bytes.as_f64()).sum(),
         flops: ops.iter().map(|op| op.flops.as_f64()).sum(),
@@ -156,12 +165,12 @@ mod tests {
             let types = cost::WeightTypes::uniform(&spec, models::DType::F16);
             PlannedModel { spec: spec.into(), types: types.into(), ..PlannedModel::absent("not recorded") }
         };
-        assert_eq!(pass_work(&planned("smollm2-135m"), 1), None);
-        let work = pass_work(&planned("qwen-3-30b-a3b"), 1).unwrap();
+        assert_eq!(pass_work(&planned("smollm2-135m"), 1.0), None);
+        let work = pass_work(&planned("qwen-3-30b-a3b"), 1.0).unwrap();
         // 3.0e9 of the parameters without the table of embeddings, of which a token reads a row.
         assert!((work.weight_bytes / 2.0 / 3.04e9 - 1.0).abs() < 0.02, "{}", work.weight_bytes / 2.0);
         assert!((work.flops / 2.0 / 3.04e9 - 1.0).abs() < 0.03, "{}", work.flops / 2.0);
-        let many = pass_work(&planned("qwen-3-30b-a3b"), 512).unwrap();
+        let many = pass_work(&planned("qwen-3-30b-a3b"), 512.0).unwrap();
         assert!(many.weight_bytes > 9.0 * work.weight_bytes, "almost all experts");
     }
 

@@ -8,7 +8,7 @@ mod rules;
 use std::path::Path;
 
 use crate::attribution::CaseCeilings;
-use crate::experts::pass_work;
+use crate::experts::{has_experts, pass_work};
 use record::{AuditFinding, Case, Reason, RunFile, Sample, ServerSample};
 
 use rules::{Check, RULES, Violation};
@@ -45,8 +45,11 @@ fn of_case(file: &RunFile, case: &Case, ceilings: Option<&CaseCeilings>) -> Vec<
                 case,
                 sample,
                 server: sample.server.as_ref()?,
-                file_bytes: model.and_then(|model| model.file_bytes.value()).filter(|_| is_here),
-                used_bytes: model.and_then(|model| pass_work(model, 1)).map(|work| work.weight_bytes),
+                // Of a model with experts whose part is unknown, no bytes are known to be read.
+                file_bytes: model
+                    .filter(|model| is_here && (!has_experts(model) || pass_work(model, 1.0).is_some()))
+                    .and_then(|model| model.file_bytes.value()),
+                used_bytes: model.and_then(|model| pass_work(model, 1.0)).map(|work| work.weight_bytes),
                 ceilings,
                 file: model.map(|model| Path::new(&model.path)).filter(|path| !path.as_os_str().is_empty()),
                 own_prompt_tokens: planned.map(|prompt| prompt.prompt_tokens).filter(|&tokens| tokens > 0),

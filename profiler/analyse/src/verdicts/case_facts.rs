@@ -5,7 +5,7 @@ use engine_api::{Device, Phase};
 use super::facts::{Fact, Facts, MachineFacts, TracedFacts};
 use crate::attribution::{Attribution, CaseCeilings, has_processor_ceilings};
 use crate::drift;
-use crate::experts::{PassWork, pass_work};
+use crate::experts::{has_experts, pass_work};
 use crate::summary::{PHASE_TIMES, probe_effect};
 use record::plan::PlannedModel;
 use record::{
@@ -208,34 +208,38 @@ impl CaseView<'_> {
     /// Bytes of weights that the passes of the phase read: all of them, once a pass; of experts those that a pass uses.
     fn bytes(&self, facts: &Facts) -> Option<f64> {
         let (passes, tokens) = self.passes(facts)?;
-        let whole = || Some(self.case.memory.weights_bytes.value()? as f64);
-        let a_pass = self.pass_work(tokens).map(|work| work.weight_bytes);
-        Some(a_pass.or_else(whole)? * passes)
+        let a_pass = match self.with_experts() {
+            Some(model) => pass_work(model, tokens)?.weight_bytes,
+            None => self.case.memory.weights_bytes.value()? as f64,
+        };
+        Some(a_pass * passes)
     }
 
     /// Two operations a parameter and token; of experts those that a token uses.
     fn flops(&self, facts: &Facts) -> Option<f64> {
         let (passes, tokens) = self.passes(facts)?;
-        let whole = || Some(2.0 * self.model?.parameters.value()? as f64 * tokens);
-        let a_pass = self.pass_work(tokens).map(|work| work.flops);
-        Some(a_pass.or_else(whole)? * passes)
+        let a_pass = match self.with_experts() {
+            Some(model) => pass_work(model, tokens)?.flops,
+            None => 2.0 * self.model?.parameters.value()? as f64 * tokens,
+        };
+        Some(a_pass * passes)
     }
 
     /// The number of passes of the phase, and the mean number of tokens of each.
     fn passes(&self, facts: &Facts) -> Option<(f64, f64)> {
         match facts.phase? {
             Phase::Prefill => {
-                let passes = (facts.prompt_tokens? / PASS_TOKENS).ceil();
-                (passes > 0.0).then(|| (passes, facts.prompt_tokens.unwrap_or(0.0) / passes))
+                let tokens = facts.prompt_tokens?;
+                let passes = (tokens / PASS_TOKENS).ceil();
+                (passes > 0.0).then(|| (passes, tokens / passes))
             }
             _ => Some((self.decoded()?, 1.0)),
         }
     }
 
-    /// The work of a pass of a model with experts.
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a number of tokens")]
-    fn pass_work(&self, tokens: f64) -> Option<PassWork> {
-        pass_work(self.model?, tokens.round() as usize)
+    /// The model, if a pass uses a part of its weights only.
+    fn with_experts(&self) -> Option<&PlannedModel> {
+        self.model.filter(|model| has_experts(model))
     }
 
     /// Passes of the decode phase: one for each output token but the last.

@@ -57,17 +57,18 @@ fn weight_bytes(view: &RunView<'_>, summary: &Summary, cases: &[&Case]) -> Optio
 /// `None` where no decoded token and no pass over the prompt has its bytes.
 fn sentence(reads: &[PassReads], experts: Option<usize>, weight_bytes: Option<f64>) -> Option<String> {
     let (experts, weights) = (experts?, significant(weight_bytes? / 1e9));
-    let of = |phase: Phase| reads.iter().filter(move |of| of.phase == phase && of.streamed_bytes.is_some());
-    let text = |pass: String, of: &PassReads| {
-        let read = significant(of.streamed_bytes.unwrap_or_default() / 1e9);
+    let of =
+        |phase: Phase| reads.iter().filter(move |of| of.phase == phase).filter_map(|of| Some((of, of.streamed_bytes?)));
+    let text = |pass: String, (of, bytes): (&PassReads, f64)| {
+        let read = significant(bytes / 1e9);
         let distinct = significant(of.distinct);
         format!(
             "{pass} reads {read} of {weights} GB (weights and cache) and uses {distinct} of {experts} experts per layer"
         )
     };
-    let decoded = of(Phase::Decode).find(|of| of.tokens == 1).map(|of| text("a decoded token".to_owned(), of));
-    let prompt = of(Phase::Prefill).max_by_key(|of| of.tokens);
-    let prompt = prompt.map(|of| text(format!("a pass over {} of the prompt", count(of.tokens, "token")), of));
+    let decoded = of(Phase::Decode).find(|(of, _)| of.tokens == 1).map(|of| text("a decoded token".to_owned(), of));
+    let prompt = of(Phase::Prefill).max_by_key(|(of, _)| of.tokens);
+    let prompt = prompt.map(|of| text(format!("a pass over {} of the prompt", count(of.0.tokens, "token")), of));
     let parts: Vec<String> = decoded.into_iter().chain(prompt).collect();
     (!parts.is_empty()).then(|| format!("{}.", parts.join("; ")))
 }
