@@ -134,7 +134,7 @@ fn a_model_with_experts_is_faster_than_its_file_allows() {
     };
     assert!(audited(&file(5.0)).iter().all(|found| found.rule != "below_memory_bandwidth"));
     let mut untyped = file(5.0);
-    untyped.plan.models[0].types = record::Recorded::absent("not known");
+    untyped.plan.models[0].types = Recorded::absent("not known");
     let found = audited(&untyped);
     assert!(found.iter().all(|found| found.rule != "below_memory_bandwidth"), "what a token reads is not known");
     let found = audited(&file(9.0));
