@@ -9,6 +9,12 @@ pub(super) enum Answer {
     Words(Vec<String>),
     /// One command line for each.
     Choices(Vec<Vec<String>>),
+    /// A setting of the engine llama-cpp: its key and values, in one run each.
+    Setting(&'static str, Vec<String>),
+    /// The host of a server.
+    Host(String),
+    /// The port of a server.
+    Port(String),
     /// A file of the repository that is the model.
     ModelFile(String),
     /// A variable before the command.
@@ -30,6 +36,12 @@ impl Answer {
                 let shown: Vec<String> = choices.iter().map(|words| words.join(" ")).collect();
                 format!("{}, in one run each", shown.join(" and "))
             }
+            Self::Setting(key, values) => {
+                let shown: Vec<String> = values.iter().map(|value| format!("--set llama-cpp.{key}={value}")).collect();
+                format!("{}: a setting of the engine llama-cpp alone", shown.join(" and "))
+            }
+            Self::Host(host) => format!("-e openai --url http://{host}:PORT"),
+            Self::Port(port) => format!("-e openai --url http://HOST:{port}"),
             Self::ModelFile(file) => format!("-m OWNER/REPO:{file}"),
             Self::Environment(variable) => format!("the environment variable {variable}"),
             Self::Report(format, file) => {

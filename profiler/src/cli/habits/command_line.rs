@@ -15,6 +15,11 @@ pub(super) struct CommandLine {
     pub(super) words: Vec<String>,
     /// Several values for one option, where each needs a command of its own.
     choices: Vec<Vec<Vec<String>>>,
+    /// Settings of the engine llama-cpp with their values.
+    settings: Vec<(&'static str, Vec<String>)>,
+    /// Host and port of a server.
+    host: Option<String>,
+    port: Option<String>,
     /// The file of the repository that is the model.
     model_file: Option<String>,
     /// The format and the file of a report after the run.
@@ -30,6 +35,9 @@ impl CommandLine {
             verb: verb.to_owned(),
             words: Vec::new(),
             choices: Vec::new(),
+            settings: Vec::new(),
+            host: None,
+            port: None,
             model_file: None,
             reports: Vec::new(),
             redirect: None,
@@ -45,6 +53,13 @@ impl CommandLine {
                     self.words.extend_from_slice(pair);
                 }
             }),
+            Answer::Setting(key, values) => {
+                // The last one counts.
+                self.settings.retain(|(known, _)| *known != key);
+                self.settings.push((key, values));
+            }
+            Answer::Host(host) => self.host = Some(host),
+            Answer::Port(port) => self.port = Some(port),
             Answer::ModelFile(file) => self.model_file = Some(file),
             Answer::Choices(choices) => self.choices.push(choices),
             Answer::Environment(variable) => self.environment.push(variable.to_owned()),
@@ -62,6 +77,8 @@ impl CommandLine {
         if !self.reports.is_empty() && !self.words.iter().any(|word| word == "--out") {
             self.words.extend(["--out".to_owned(), "runs/mine".to_owned()]);
         }
+        self.add_address();
+        self.add_settings();
         if let Some(file) = self.model_file.take() {
             let model = self.words.iter().rposition(|word| word == "-m").map(|place| place + 1);
             match model.and_then(|place| self.words.get_mut(place)) {
@@ -81,6 +98,47 @@ impl CommandLine {
         let lines: Vec<String> =
             variants.into_iter().enumerate().map(|(number, words)| self.one(words, number, several)).collect();
         lines.join(" && ")
+    }
+
+    /// Adds the address of a server that is given by host and port.
+    fn add_address(&mut self) {
+        let (host, port) = (self.host.take(), self.port.take());
+        if (host.is_some() || port.is_some()) && !self.words.iter().any(|word| word == "--url") {
+            let (host, port) =
+                (host.unwrap_or_else(|| "localhost".to_owned()), port.unwrap_or_else(|| "PORT".to_owned()));
+            self.words.extend(["-e", "openai", "--url"].map(str::to_owned));
+            self.words.push(format!("http://{host}:{port}"));
+        }
+    }
+
+    /// Adds the settings of llama-cpp for each engine of the line that is one; without an engine it is chosen, where this build has it.
+    fn add_settings(&mut self) {
+        let settings = std::mem::take(&mut self.settings);
+        let mut engines: Vec<String> = Vec::new();
+        for pair in self.words.windows(2) {
+            if let [option, engine] = pair
+                && (option == "-e" || option == "--engine")
+            {
+                engines.push(engine.clone());
+            }
+        }
+        if engines.is_empty() && !settings.is_empty() && has_llama_cpp() {
+            self.words.extend(["-e".to_owned(), LLAMA_CPP.to_owned()]);
+            engines.push(LLAMA_CPP.to_owned());
+        }
+        for engine in &engines {
+            let (label, name) = engine.split_once('=').unwrap_or((engine, engine));
+            if name.split(':').next() != Some(LLAMA_CPP) {
+                continue;
+            }
+            for (key, values) in &settings {
+                let words = |value: &String| vec!["--set".to_owned(), format!("{label}.{key}={value}")];
+                match values.as_slice() {
+                    [one] => self.words.extend(words(one)),
+                    many => self.choices.push(many.iter().map(words).collect()),
+                }
+            }
+        }
     }
 
     fn one(&self, mut words: Vec<String>, number: usize, several: bool) -> String {
@@ -109,6 +167,14 @@ impl CommandLine {
         }
         line
     }
+}
+
+/// The engine that has llama.cpp's settings.
+const LLAMA_CPP: &str = "llama-cpp";
+
+/// Whether this build has it.
+pub(super) fn has_llama_cpp() -> bool {
+    ::engines::registry::find(LLAMA_CPP).is_ok_and(|entry| entry.open().is_ok())
 }
 
 /// A word as a POSIX shell reads it; `$(...)` stays, because the shell replaces it.

@@ -9,8 +9,10 @@ use super::answer::{Answer, list, report_format, switch, words};
 pub(super) struct Flag {
     /// Its spellings.
     pub(super) names: &'static [&'static str],
-    /// The programs that have it.
-    pub(super) of: &'static str,
+    /// The program that has it.
+    of: &'static str,
+    /// Another program that has an option of this name, where it can be told by the value.
+    other: Option<(IsOther, &'static str)>,
     /// The words after it.
     pub(super) values: Values,
     /// What it becomes; `None` where the value shows that this program's own option is meant.
@@ -20,6 +22,35 @@ pub(super) struct Flag {
     /// The answer for the documentation.
     #[allow(dead_code, reason = "docs/from-other-tools.md is generated from it, by a test")]
     pub(super) documented: &'static str,
+}
+
+/// Whether a value is one of the other program.
+type IsOther = fn(&str) -> bool;
+
+impl Flag {
+    /// The program whose option was typed, with these values.
+    pub(super) fn of(&self, values: &[String]) -> &'static str {
+        match (self.other, values.first()) {
+            (Some((is_other, program)), Some(value)) if is_other(value) => program,
+            _ => self.of,
+        }
+    }
+
+    /// Every program that has it.
+    #[cfg(test)]
+    pub(super) fn programs(&self) -> String {
+        let other = self.other.map(|(_, program)| format!(", {program}")).unwrap_or_default();
+        format!("{}{other}", self.of)
+    }
+
+    /// The same, where texts that are no numbers are those of another program.
+    const fn with_texts_of(self, program: &'static str) -> Self {
+        Self { other: Some((is_text, program)), ..self }
+    }
+}
+
+fn is_text(value: &str) -> bool {
+    list(value).is_none()
 }
 
 /// How many words belong to an option.
@@ -36,7 +67,7 @@ impl Values {
     pub(super) fn count(self, next: Option<&str>) -> usize {
         match self {
             Self::None => 0,
-            Self::Switch => usize::from(next.is_some_and(|next| switch(next).is_some())),
+            Self::Switch => usize::from(next.is_some_and(|next| next.split(',').all(|part| switch(part).is_some()))),
             Self::Number(count) => count,
         }
     }
@@ -49,6 +80,7 @@ const SERVER: &str = "llama-server";
 const HYPERFINE: &str = "hyperfine";
 const VLLM: &str = "vllm bench";
 const MLX: &str = "mlx_lm";
+const OTHERS: &str = "other programs";
 
 const fn flag(
     names: &'static [&'static str],
@@ -57,7 +89,7 @@ const fn flag(
     ours: fn(&[String]) -> Option<Answer>,
     documented: &'static str,
 ) -> Flag {
-    Flag { names, of, values, ours, is_secret: false, documented }
+    Flag { names, of, other: None, values, ours, is_secret: false, documented }
 }
 
 const fn secret(
@@ -66,7 +98,7 @@ const fn secret(
     ours: fn(&[String]) -> Option<Answer>,
     documented: &'static str,
 ) -> Flag {
-    Flag { names, of, values: ONE, ours, is_secret: true, documented }
+    Flag { names, of, other: None, values: ONE, ours, is_secret: true, documented }
 }
 
 const NO: Values = Values::None;
@@ -79,23 +111,16 @@ macro_rules! none {
     };
 }
 
-/// A setting of the engine llama-cpp, which other engines do not have.
+/// A setting of the engine llama-cpp, which other engines do not have; `$value` makes its values of the typed words.
 macro_rules! of_llama_cpp {
-    ($names:expr, $values:expr, $setting:literal) => {
+    ($names:expr, $values:expr, $key:literal, $shown:literal, $value:expr) => {
         flag(
             $names,
             LLAMA,
             $values,
-            none_of!("with -e llama-cpp: --set llama-cpp.", $setting),
-            concat!("with `-e llama-cpp`: `--set llama-cpp.", $setting, "`"),
+            |values| Some(Answer::Setting($key, ($value)(values)?)),
+            concat!("with `-e llama-cpp`: `--set llama-cpp.", $key, "=", $shown, "`"),
         )
-    };
-}
-
-/// As `none`, with a reason in two parts.
-macro_rules! none_of {
-    ($($part:literal),*) => {
-        |_| Some(Answer::None(concat!($($part),*)))
     };
 }
 
@@ -164,32 +189,21 @@ pub(super) const FLAGS: &[Flag] = &[
         "none: the model's own tokenizer is used",
     ),
     // Work.
-    flag(&["-p", "--n-prompt"], BENCH, ONE, prompt, "`--prompt-tokens N` for a number, `--prompt TEXT` for a text"),
+    flag(&["-p", "--n-prompt"], BENCH, ONE, prompt, "`--prompt-tokens N` for a number, `--prompt TEXT` for a text")
+        .with_texts_of(CLI),
+    flag(&["--input-len", "--random-input-len"], VLLM, ONE, same!("--prompt-tokens"), "`--prompt-tokens N`"),
     flag(
-        &["--input-len", "--random-input-len", "--prompt-len", "--prompt-length", "--n-prompt-tokens"],
-        VLLM,
+        &["--prompt-len", "--prompt-length", "--n-prompt-tokens"],
+        OTHERS,
         ONE,
         same!("--prompt-tokens"),
         "`--prompt-tokens N`",
     ),
-    flag(
-        &[
-            "--n-gen",
-            "--n-predict",
-            "--predict",
-            "-g",
-            "--generation-tokens",
-            "--output-len",
-            "--random-output-len",
-            "--max-tokens",
-            "--max-new-tokens",
-            "--num-predict",
-        ],
-        LLAMA,
-        ONE,
-        generated,
-        "`-n N`",
-    ),
+    flag(&["--n-gen"], BENCH, ONE, generated, "`-n N`"),
+    flag(&["--n-predict", "--predict"], LLAMA, ONE, generated, "`-n N`"),
+    flag(&["-g", "--generation-tokens", "--max-tokens"], MLX, ONE, generated, "`-n N`"),
+    flag(&["--output-len", "--random-output-len"], VLLM, ONE, generated, "`-n N`"),
+    flag(&["--max-new-tokens", "--num-predict"], OTHERS, ONE, generated, "`-n N`"),
     flag(&["-pg"], BENCH, ONE, prompt_and_generation, "`--prompt-tokens P -n G`: every request has both phases"),
     flag(&["-d", "--n-depth"], BENCH, ONE, depth, "`--depth N,...`"),
     flag(&["-f", "--file"], CLI, ONE, same!("--prompt-file"), "`--prompt-file FILE`"),
@@ -208,7 +222,8 @@ pub(super) const FLAGS: &[Flag] = &[
             number(values).map(|n| words(["--ctx", &n])).or(Some(Answer::None("no command runs between requests")))
         },
         "`--ctx N`",
-    ),
+    )
+    .with_texts_of(HYPERFINE),
     flag(
         &["-s", "--random-seed"],
         CLI,
@@ -217,7 +232,8 @@ pub(super) const FLAGS: &[Flag] = &[
             number(values).map(|n| words(["--seed", &n])).or(Some(Answer::None("no command runs between requests")))
         },
         "`--seed N`",
-    ),
+    )
+    .with_texts_of(HYPERFINE),
     flag(
         &["--chat-template", "--chat-template-file"],
         LLAMA,
@@ -271,13 +287,11 @@ pub(super) const FLAGS: &[Flag] = &[
         "none: decoding is greedy",
     ),
     // Repetitions.
-    flag(
-        &["--repetitions", "--num-trials", "--num-iters", "-R", "--min-runs", "--num-prompts", "--iterations"],
-        BENCH,
-        ONE,
-        same!("-r"),
-        "`-r N`",
-    ),
+    flag(&["--repetitions"], BENCH, ONE, same!("-r"), "`-r N`"),
+    flag(&["--min-runs"], HYPERFINE, ONE, same!("-r"), "`-r N`"),
+    flag(&["--num-trials"], MLX, ONE, same!("-r"), "`-r N`"),
+    flag(&["--num-iters", "--num-prompts"], VLLM, ONE, same!("-r"), "`-r N`"),
+    flag(&["-R", "--iterations"], OTHERS, ONE, same!("-r"), "`-r N`"),
     flag(
         &["-M", "--max-runs"],
         HYPERFINE,
@@ -346,8 +360,22 @@ pub(super) const FLAGS: &[Flag] = &[
     ),
     flag(&["--delay"], BENCH, ONE, none!("requests follow each other; disturbed ones are repeated"), "none"),
     flag(
-        &["--concurrency", "--max-concurrency", "--request-rate", "-np", "--parallel", "--num-concurrent"],
+        &["-np", "--parallel"],
+        SERVER,
+        ONE,
+        none!("one request is sent at a time"),
+        "none: one request is sent at a time",
+    ),
+    flag(
+        &["--max-concurrency", "--request-rate"],
         VLLM,
+        ONE,
+        none!("one request is sent at a time"),
+        "none: one request is sent at a time",
+    ),
+    flag(
+        &["--concurrency", "--num-concurrent"],
+        OTHERS,
         ONE,
         none!("one request is sent at a time"),
         "none: one request is sent at a time",
@@ -368,11 +396,25 @@ pub(super) const FLAGS: &[Flag] = &[
         "`inferometer report RUN --format json`, `md`, `csv`; `-o DIR` is the run folder",
     ),
     flag(
-        &["--export-json", "--save-result", "--result-filename", "--output-json"],
+        &["--export-json"],
         HYPERFINE,
         ONE,
         |values| Some(Answer::Report("json", values.first().cloned())),
         "`inferometer report RUN --format json > FILE`; the run folder has `run.json`",
+    ),
+    flag(
+        &["--result-filename", "--output-json"],
+        VLLM,
+        ONE,
+        |values| Some(Answer::Report("json", values.first().cloned())),
+        "`inferometer report RUN --format json > FILE`; the run folder has `run.json`",
+    ),
+    flag(
+        &["--save-result"],
+        VLLM,
+        NO,
+        |_| Some(Answer::Report("json", None)),
+        "`inferometer report RUN --format json`; the run folder has `run.json`",
     ),
     flag(
         &["--export-markdown", "--export-asciidoc", "--export-orgmode"],
@@ -388,7 +430,7 @@ pub(super) const FLAGS: &[Flag] = &[
         |values| Some(Answer::Report("csv", values.first().cloned())),
         "`inferometer report RUN --format csv > FILE`; the run folder has `results.csv`",
     ),
-    flag(&["--json"], MLX, NO, |_| Some(Answer::Report("json", None)), "`inferometer report RUN --format json`"),
+    flag(&["--json"], OTHERS, NO, |_| Some(Answer::Report("json", None)), "`inferometer report RUN --format json`"),
     flag(
         &["--style", "--sort", "-u", "--time-unit"],
         HYPERFINE,
@@ -430,7 +472,7 @@ pub(super) const FLAGS: &[Flag] = &[
         gpu_layers,
         "0: the default; else `--device cuda:0` or `metal`, in builds that have it: a model is on one device as a whole",
     ),
-    flag(&["-dev"], LLAMA, ONE, same!("--device"), "`--device D`"),
+    flag(&["-dev"], LLAMA, ONE, device, "`--device D`; `none`: `--device cpu`"),
     flag(
         &["--list-devices"],
         LLAMA,
@@ -487,22 +529,6 @@ pub(super) const FLAGS: &[Flag] = &[
         "`--kv-type T`; MLX's groups behind a server",
     ),
     flag(&["-ub", "--ubatch-size", "--prefill-step-size"], LLAMA, ONE, same!("--batch"), "`--batch N`"),
-    flag(
-        &["-b", "--batch-size"],
-        LLAMA,
-        ONE,
-        none!(
-            "one request is a batch; --batch N is the number of prompt tokens in a pass (llama.cpp's -ub). With -e llama-cpp: --set llama-cpp.n_batch=N"
-        ),
-        "`--set llama-cpp.n_batch=N`; `--batch` is llama.cpp's `-ub`",
-    ),
-    flag(
-        &["-tb", "--threads-batch"],
-        LLAMA,
-        ONE,
-        none!("prefill and decode use the same threads: -t N; with -e llama-cpp: --set llama-cpp.threads_batch=N"),
-        "`--set llama-cpp.threads_batch=N`; else `-t` is for both phases",
-    ),
     flag(&["--num-threads", "--n-threads", "-nt"], LLAMA, ONE, same!("-t"), "`-t N,...`"),
     flag(
         &["-nkvo", "--no-kv-offload", "-nopo", "--no-op-offload", "--no-host", "-kvu", "--kv-unified"],
@@ -511,19 +537,22 @@ pub(super) const FLAGS: &[Flag] = &[
         none!("it acts on GPUs or on several sequences; the engine llama-cpp computes one sequence on the processor"),
         "none: it acts on GPUs or on several sequences",
     ),
-    of_llama_cpp!(&["-mmp", "--mmap"], SWITCH, "mmap=on/off"),
-    of_llama_cpp!(&["-dio", "--direct-io"], SWITCH, "direct_io=on/off"),
-    of_llama_cpp!(&["-embd", "--embeddings"], SWITCH, "embeddings=on/off"),
-    of_llama_cpp!(&["--repack", "-nr", "--no-repack"], SWITCH, "repack=on/off"),
-    of_llama_cpp!(&["--cpu-strict"], SWITCH, "cpu_strict=on/off"),
-    of_llama_cpp!(&["--no-mmap"], NO, "mmap=off"),
-    of_llama_cpp!(&["--mlock"], NO, "load_mode=mmap+mlock"),
-    of_llama_cpp!(&["-lm", "--load-mode"], ONE, "load_mode=MODE"),
-    of_llama_cpp!(&["-lzm", "--lazy-mode"], ONE, "lazy_mode=MODE"),
-    of_llama_cpp!(&["--poll"], ONE, "poll=0...100"),
-    of_llama_cpp!(&["--prio"], ONE, "prio=-1...3"),
-    of_llama_cpp!(&["--numa"], ONE, "numa=MODE"),
-    of_llama_cpp!(&["-C", "--cpu-mask"], ONE, "cpu_mask=0xBITS"),
+    of_llama_cpp!(&["-mmp", "--mmap"], SWITCH, "mmap", "on/off", on_or_off),
+    of_llama_cpp!(&["-dio", "--direct-io"], SWITCH, "direct_io", "on/off", on_or_off),
+    of_llama_cpp!(&["-embd", "--embeddings"], SWITCH, "embeddings", "on/off", on_or_off),
+    of_llama_cpp!(&["--repack"], SWITCH, "repack", "on/off", on_or_off),
+    of_llama_cpp!(&["-nr", "--no-repack"], SWITCH, "repack", "off/on", off_or_on),
+    of_llama_cpp!(&["--cpu-strict"], SWITCH, "cpu_strict", "on/off", on_or_off),
+    of_llama_cpp!(&["--no-mmap"], NO, "mmap", "off", |_: &[String]| one("off")),
+    of_llama_cpp!(&["--mlock"], NO, "load_mode", "mmap+mlock", |_: &[String]| one("mmap+mlock")),
+    of_llama_cpp!(&["-lm", "--load-mode"], ONE, "load_mode", "MODE", each),
+    of_llama_cpp!(&["-lzm", "--lazy-mode"], ONE, "lazy_mode", "MODE", each),
+    of_llama_cpp!(&["--poll"], ONE, "poll", "0...100", each),
+    of_llama_cpp!(&["--prio"], ONE, "prio", "-1...3", each),
+    of_llama_cpp!(&["--numa"], ONE, "numa", "MODE", each),
+    of_llama_cpp!(&["-C", "--cpu-mask"], ONE, "cpu_mask", "0xBITS", masks),
+    of_llama_cpp!(&["-b", "--batch-size"], ONE, "n_batch", "N", numbers),
+    of_llama_cpp!(&["-tb", "--threads-batch"], ONE, "threads_batch", "N", numbers),
     flag(
         &["--swa-full", "--no-context-shift"],
         LLAMA,
@@ -550,14 +579,14 @@ pub(super) const FLAGS: &[Flag] = &[
         &["--host"],
         SERVER,
         ONE,
-        none!("the address of a server is given with -e openai --url http://HOST:PORT"),
+        |values| Some(Answer::Host(values.first()?.clone())),
         "`-e openai --url http://HOST:PORT`",
     ),
     flag(
         &["--port"],
         SERVER,
         ONE,
-        |values| Some(words(["-e", "openai", "--url", &format!("http://localhost:{}", values.first()?)])),
+        |values| Some(Answer::Port(values.first()?.clone())),
         "`-e openai --url http://localhost:PORT`",
     ),
     secret(
@@ -623,9 +652,60 @@ fn gpu_layers(values: &[String]) -> Option<Answer> {
     })
 }
 
+/// A device by llama.cpp's names for it.
+fn device(values: &[String]) -> Option<Answer> {
+    let value = values.first()?.to_ascii_lowercase();
+    let number = |name: &str| value.strip_prefix(name).filter(|rest| rest.parse::<u32>().is_ok()).map(str::to_owned);
+    let device = match value.as_str() {
+        "none" | "cpu" => "cpu".to_owned(),
+        "metal" => "metal".to_owned(),
+        other => match (number("cuda"), number("mtl")) {
+            (Some(number), _) => format!("cuda:{number}"),
+            (_, Some(_)) => "metal".to_owned(),
+            _ => other.to_owned(),
+        },
+    };
+    Some(words(["--device", &device]))
+}
+
+fn one(value: &str) -> Option<Vec<String>> {
+    Some(vec![value.to_owned()])
+}
+
+/// The parts of a list; each is a run of its own.
+fn each(values: &[String]) -> Option<Vec<String>> {
+    Some(values.first()?.split(',').map(str::to_owned).collect())
+}
+
+fn numbers(values: &[String]) -> Option<Vec<String>> {
+    Some(list(values.first()?)?.iter().map(ToString::to_string).collect())
+}
+
+/// Masks in hexadecimal, which llama.cpp also reads without `0x`.
+fn masks(values: &[String]) -> Option<Vec<String>> {
+    let mask = |text: String| if text.starts_with("0x") { text } else { format!("0x{text}") };
+    Some(each(values)?.into_iter().map(mask).collect())
+}
+
+/// A switch, which is on without a value.
+fn on_or_off(values: &[String]) -> Option<Vec<String>> {
+    let Some(value) = values.first() else { return one("on") };
+    value.split(',').map(|part| switch(part).map(str::to_owned)).collect()
+}
+
+/// A switch that turns something off.
+fn off_or_on(values: &[String]) -> Option<Vec<String>> {
+    let turned = |value: String| if value == "on" { "off".to_owned() } else { "on".to_owned() };
+    Some(on_or_off(values)?.into_iter().map(turned).collect())
+}
+
 fn flash_attention(values: &[String]) -> Option<Answer> {
-    let when = values.first().map_or(Some("on"), |value| switch(value))?;
-    Some(words(["--flash-attn", when]))
+    let Some(value) = values.first() else { return Some(words(["--flash-attn", "on"])) };
+    let each: Option<Vec<&str>> = value.split(',').map(switch).collect();
+    Some(match each?.as_slice() {
+        [one] => words(["--flash-attn", one]),
+        many => Answer::Choices(many.iter().map(|when| vec!["--flash-attn".to_owned(), (*when).to_owned()]).collect()),
+    })
 }
 
 /// A type of the cache of keys and values, under the flag of this program.

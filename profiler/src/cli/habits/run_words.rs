@@ -3,7 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
-use clap::Command;
+use clap::{ArgAction, Command};
 
 use super::super::advice::UsageError;
 use super::command_line::CommandLine;
@@ -44,32 +44,80 @@ pub(super) fn is_model(word: &str) -> bool {
         || is_hub_page()
 }
 
-/// Options of `run` by their spelling, and whether a value follows.
-pub(super) struct OwnOptions(Vec<(String, bool)>);
+/// Options of `run` by their spelling.
+pub(super) struct OwnOptions(Vec<OwnOption>);
+
+/// A spelling of an option.
+struct OwnOption {
+    name: String,
+    /// What it sets: options that exclude each other set the same.
+    sets: String,
+    takes_value: bool,
+    /// Whether it can be given several times.
+    repeats: bool,
+}
+
+/// Options that exclude each other: each says what the prompts are.
+const PROMPTS: [&str; 4] = ["prompts", "prompt", "prompt_file", "prompt_tokens"];
 
 impl OwnOptions {
     pub(super) fn of(program: &Command) -> Self {
-        let mut names = Vec::new();
+        let mut options = Vec::new();
         let run = program.get_subcommands().find(|command| command.get_name() == "run");
         for option in run.into_iter().chain([program]).flat_map(Command::get_arguments) {
-            let takes_value = option.get_action().takes_values();
+            let id = option.get_id().as_str();
+            let sets = if PROMPTS.contains(&id) { PROMPTS[0] } else { id };
             let long = option.get_long_and_visible_aliases().unwrap_or_default();
-            names.extend(long.into_iter().map(|name| (format!("--{name}"), takes_value)));
             let short = option.get_short_and_visible_aliases().unwrap_or_default();
-            names.extend(short.into_iter().map(|name| (format!("-{name}"), takes_value)));
+            let names = long
+                .into_iter()
+                .map(|name| format!("--{name}"))
+                .chain(short.into_iter().map(|name| format!("-{name}")));
+            options.extend(names.map(|name| OwnOption {
+                name,
+                sets: sets.to_owned(),
+                takes_value: option.get_action().takes_values(),
+                repeats: matches!(option.get_action(), ArgAction::Append),
+            }));
         }
-        Self(names)
+        Self(options)
     }
 
-    /// Whether a word is a short option of this program together with its value, such as `-n8`.
-    fn has_its_value(&self, word: &str) -> bool {
+    fn find(&self, name: &str) -> Option<&OwnOption> {
+        self.0.iter().find(|option| option.name == name)
+    }
+
+    /// A short option of this program together with its value, such as `-n8`.
+    fn with_its_value(&self, word: &str) -> Option<&OwnOption> {
         let option: String = word.chars().take(2).collect();
-        !word.starts_with("--") && self.takes_value(&option) == Some(true)
+        self.find(&option).filter(|option| option.takes_value && !word.starts_with("--"))
     }
 
     /// Whether a value follows this option; `None` where it is no option of this program.
     pub(super) fn takes_value(&self, name: &str) -> Option<bool> {
-        self.0.iter().find(|(own, _)| own == name).map(|(_, takes_value)| *takes_value)
+        self.find(name).map(|option| option.takes_value)
+    }
+
+    /// Words in which no option is given twice that can be given once: the last one counts, as in the programs that they come from.
+    fn last_of_each(&self, words: Vec<String>) -> Vec<String> {
+        let mut parts: Vec<(Option<&OwnOption>, Vec<String>)> = Vec::new();
+        let mut rest = words.into_iter().peekable();
+        while let Some(word) = rest.next() {
+            let name = word.split('=').next().unwrap_or_default();
+            let (option, needs_value) = match self.find(name) {
+                Some(option) => (Some(option), option.takes_value && !word.contains('=')),
+                None => (self.with_its_value(&word), false),
+            };
+            let value = if needs_value { rest.next() } else { None };
+            parts.push((option, std::iter::once(word).chain(value).collect()));
+        }
+        let is_later = |place: usize, sets: &str| {
+            parts[place + 1..].iter().any(|(later, _)| later.is_some_and(|later| later.sets == sets))
+        };
+        let stays = |(place, (option, _)): &(usize, &(Option<&OwnOption>, Vec<String>))| {
+            option.is_none_or(|option| option.repeats || !is_later(*place, &option.sets))
+        };
+        parts.iter().enumerate().filter(stays).flat_map(|(_, (_, words))| words.clone()).collect()
     }
 }
 
@@ -140,17 +188,18 @@ pub(super) fn run(words: Vec<OsString>, program: &Command) -> Result<Vec<OsStrin
             if let Some(answer) = (flag.ours)(&values) {
                 let taken = values.len().saturating_sub(usize::from(attached.is_some()));
                 waiting.truncate(waiting.len() - taken);
+                let of = flag.of(&values);
                 let typed =
                     if flag.is_secret { format!("{name} ***") } else { [vec![name], values].concat().join(" ") };
                 notes.push((typed, answer.note()));
-                if !programs.contains(&flag.of) {
-                    programs.push(flag.of);
+                if !programs.contains(&of) {
+                    programs.push(of);
                 }
                 line.take(answer);
                 continue;
             }
         }
-        let takes_value = own.takes_value(&name).or_else(|| own.has_its_value(&name).then_some(false));
+        let takes_value = own.takes_value(&name).or_else(|| own.with_its_value(&name).map(|_| false));
         if let (Some(true), Some(value)) = (takes_value, &value)
             && let Some((problem, answer)) = values::foreign(&name, value)
         {
@@ -179,6 +228,7 @@ pub(super) fn run(words: Vec<OsString>, program: &Command) -> Result<Vec<OsStrin
     if notes.is_empty() {
         return Ok(kept);
     }
+    line.words = own.last_of_each(line.words);
     Err(UsageError::new(problem(&notes, &programs), line.shown()))
 }
 

@@ -7,6 +7,7 @@ use std::path::Path;
 use clap::CommandFactory;
 
 use super::answer::Answer;
+use super::command_line::has_llama_cpp;
 use super::run_words::OwnOptions;
 use super::*;
 
@@ -108,7 +109,7 @@ fn options_of_other_programs_are_answered_with_the_whole_command() {
         ("-m x.gguf -d 0-2048+1024", "inferometer run -m x.gguf --depth 0,1024,2048"),
         ("-m x.gguf -t 1-8*2", "inferometer run -m x.gguf -t 1,2,4,8"),
         ("-m a.gguf,b.gguf", "inferometer run -m a.gguf -m b.gguf"),
-        ("-m x.gguf -b 2048 -ub 512 --no-warmup", "inferometer run -m x.gguf --batch 512 --warmup 0"),
+        ("-m x.gguf -ub 512 --no-warmup", "inferometer run -m x.gguf --batch 512 --warmup 0"),
         (
             "-m x.gguf -o json",
             "inferometer run -m x.gguf --out runs/mine && inferometer report runs/mine --format json",
@@ -144,6 +145,72 @@ fn options_of_other_programs_are_answered_with_the_whole_command() {
         ),
     ] {
         assert_eq!(answer(line), Err(expected.to_owned()), "{line}");
+    }
+}
+
+#[test]
+fn settings_of_llama_cpp_go_to_its_engines() {
+    for (line, expected) in [
+        ("-m x.gguf -e llama-cpp -mmp 0", "inferometer run -m x.gguf -e llama-cpp --set llama-cpp.mmap=off"),
+        (
+            "-e a=llama-cpp -e candle -b 2048 -tb 2 -nr",
+            "inferometer run -e a=llama-cpp -e candle --set a.n_batch=2048 --set a.threads_batch=2 --set a.repack=off",
+        ),
+        (
+            "-e llama-cpp -mmp 0,1",
+            "inferometer run -e llama-cpp --set llama-cpp.mmap=off && inferometer run -e llama-cpp --set llama-cpp.mmap=on",
+        ),
+        (
+            "-e llama-cpp --mlock -C ff",
+            "inferometer run -e llama-cpp --set llama-cpp.load_mode=mmap+mlock --set llama-cpp.cpu_mask=0xff",
+        ),
+        ("-e candle -mmp 0", "inferometer run -e candle"),
+    ] {
+        assert_eq!(answer(line), Err(expected.to_owned()), "{line}");
+    }
+    // Without an engine it is the one that has the setting, if it is in this build.
+    let engine = if has_llama_cpp() { " -e llama-cpp --set llama-cpp.n_batch=2048" } else { "" };
+    assert_eq!(answer("-m x.gguf -b 2048"), Err(format!("inferometer run -m x.gguf{engine}")));
+}
+
+#[test]
+fn an_option_is_proposed_once() {
+    for (line, expected) in [
+        ("-m x.gguf --seed 1 -s 3", "inferometer run -m x.gguf --seed 3"),
+        ("-m x.gguf -n8 --n-predict 16", "inferometer run -m x.gguf -n 16"),
+        ("-m x.gguf --runs=3 --repetitions 5", "inferometer run -m x.gguf -r 5"),
+        ("-p 512 -f p.txt", "inferometer run --prompt-file p.txt"),
+        ("-m a.gguf -hf o/r", "inferometer run -m a.gguf -m o/r"),
+        ("--raw -no-cnv", "inferometer run --raw"),
+        ("-p 512 -n 128 -pg 512,128", "inferometer run --prompt-tokens 512 -n 128"),
+        ("--host 10.0.0.5 --port 8000", "inferometer run -e openai --url http://10.0.0.5:8000"),
+        ("--port 8000", "inferometer run -e openai --url http://localhost:8000"),
+        ("-m x.gguf -dev none", "inferometer run -m x.gguf --device cpu"),
+        ("-m x.gguf -dev CUDA1", "inferometer run -m x.gguf --device cuda:1"),
+        (
+            "-m x.gguf -fa 0,1",
+            "inferometer run -m x.gguf --flash-attn off && inferometer run -m x.gguf --flash-attn on",
+        ),
+    ] {
+        assert_eq!(answer(line), Err(expected.to_owned()), "{line}");
+    }
+}
+
+#[test]
+fn the_program_of_an_option_is_the_one_that_has_it() {
+    for (line, of) in [
+        ("--min-runs 5", "hyperfine"),
+        ("-np 4", "llama-server"),
+        ("--json", "other programs"),
+        ("-p 'some text'", "llama-cli"),
+        ("-p 512", "llama-bench"),
+        ("-s 'make clean'", "hyperfine"),
+        ("-s 42", "llama-cli"),
+        ("--output-len 5", "vllm bench"),
+        ("-g 5", "mlx_lm"),
+    ] {
+        let error = understood(words(&format!("-m x.gguf {line}")), &program()).unwrap_err().to_string();
+        assert!(error.contains(&format!("is an option of {of}, not of this program")), "{line}: {error}");
     }
 }
 
@@ -221,7 +288,7 @@ fn the_documentation_has_the_table() {
     let mut table = "| option | of | here |\n|---|---|---|\n".to_owned();
     for flag in flags::FLAGS {
         let names: Vec<String> = flag.names.iter().map(|name| format!("`{name}`")).collect();
-        writeln!(table, "| {} | {} | {} |", names.join(", "), flag.of, flag.documented).unwrap();
+        writeln!(table, "| {} | {} | {} |", names.join(", "), flag.programs(), flag.documented).unwrap();
     }
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/from-other-tools.md");
     let page = std::fs::read_to_string(&path).unwrap();
