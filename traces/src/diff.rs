@@ -15,7 +15,7 @@
 //! has is changed when it takes more than 1 % of the phase. The diff gives neither a reason nor a confidence: that needs
 //! several runs.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde::Serialize;
 
@@ -93,6 +93,63 @@ pub struct Diff {
     pub phases: Vec<PhaseDiff>,
     /// Records that each recording dropped; if it is above 0, the sums are too small.
     pub dropped: [u64; 2],
+    /// The cases of each recording's requests (`ENGINE/MODEL/PROMPT/tTHREADS/dDEPTH`), sorted; none in traces of other programs.
+    pub cases: [Vec<String>; 2],
+}
+
+impl Diff {
+    /// In what the work of the recordings differs; empty where it is the same, or where a recording does not name its cases. Differences
+    /// of operations are then also differences of the work.
+    #[must_use]
+    pub fn work_differs_in(&self) -> Vec<WorkDifference> {
+        let [a, b] = &self.cases;
+        if a == b || a.is_empty() || b.is_empty() {
+            return Vec::new();
+        }
+        let all =
+            |cases: &[String]| -> Option<Vec<[String; PARTS.len()]>> { cases.iter().map(|case| parts(case)).collect() };
+        let Some((all_a, all_b)) = all(a).zip(all(b)) else {
+            return vec![WorkDifference { what: "cases", a: a.clone(), b: b.clone() }];
+        };
+        let values = |all: &[[String; PARTS.len()]], place: usize| -> Vec<String> {
+            let distinct: BTreeSet<&String> = all.iter().map(|parts| &parts[place]).collect();
+            distinct.into_iter().cloned().collect()
+        };
+        let of = |(place, what): (usize, &'static str)| WorkDifference {
+            what,
+            a: values(&all_a, place),
+            b: values(&all_b, place),
+        };
+        let found: Vec<WorkDifference> =
+            PARTS.into_iter().enumerate().map(of).filter(|found| found.a != found.b).collect();
+        // Each property has the same values, in other combinations.
+        if found.is_empty() { vec![WorkDifference { what: "cases", a: a.clone(), b: b.clone() }] } else { found }
+    }
+}
+
+/// What the cases of two recordings have otherwise.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WorkDifference {
+    /// `engine`, `model`, `prompt`, `threads`, `depth`, or `cases` where their names have another form.
+    pub what: &'static str,
+    /// Its values in the first recording.
+    pub a: Vec<String>,
+    /// In the second.
+    pub b: Vec<String>,
+}
+
+/// The parts of a case's name.
+const PARTS: [&str; 5] = ["engine", "model", "prompt", "threads", "depth"];
+
+/// The parts of a case's name; `None` where it has another form. A slash belongs to the model.
+fn parts(case: &str) -> Option<[String; PARTS.len()]> {
+    let (engine, rest) = case.split_once('/')?;
+    let mut last = rest.rsplitn(4, '/');
+    let (depth, threads, prompt, model) = (last.next()?, last.next()?, last.next()?, last.next()?);
+    let number =
+        |text: &str, letter: char| text.strip_prefix(letter).filter(|rest| rest.parse::<u64>().is_ok()).is_some();
+    (number(threads, 't') && number(depth, 'd'))
+        .then(|| [engine, model, prompt, &threads[1..], &depth[1..]].map(str::to_owned))
 }
 
 /// Compares the ops of two recordings, each of one or more files.
@@ -111,7 +168,11 @@ pub fn diff(a: &[Trace], b: &[Trace]) -> Result<Diff, ReadError> {
         compare(name, &a, &b)
     });
     let phases = phases.filter(|phase| !phase.ops.is_empty()).collect();
-    Ok(Diff { phases, dropped: [a.dropped, b.dropped] })
+    Ok(Diff {
+        phases,
+        dropped: [a.dropped, b.dropped],
+        cases: [a.cases, b.cases].map(|cases| cases.into_iter().collect()),
+    })
 }
 
 /// The order of the phases of a request; other phases come after them.
@@ -199,6 +260,7 @@ fn quantile(sorted: &[u32], share: f64) -> f64 {
 struct Recording {
     phases: HashMap<String, PhaseCalls>,
     dropped: u64,
+    cases: BTreeSet<String>,
 }
 
 /// The durations in one file by pass, phase and name; four bytes per call.
@@ -214,6 +276,7 @@ impl Recording {
         for trace in traces {
             let (durations, totals) = visit_spans(trace, Durations::add)?;
             all.dropped += totals.dropped;
+            all.cases.extend(totals.cases.iter().cloned());
             all.add(durations, &totals.strings);
         }
         for calls in all.phases.values_mut() {
@@ -250,5 +313,34 @@ impl Durations {
             let duration = u32::try_from(span.duration).unwrap_or(u32::MAX);
             self.ops.entry((pass, enclosing.phase, span.name)).or_default().push(duration);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn differs(a: &[&str], b: &[&str]) -> Vec<(&'static str, String, String)> {
+        let cases = [a, b].map(|cases| cases.iter().map(|case| (*case).to_owned()).collect());
+        let found = Diff { cases, ..Diff::default() }.work_differs_in();
+        found.into_iter().map(|found| (found.what, found.a.join(" "), found.b.join(" "))).collect()
+    }
+
+    #[test]
+    fn other_work_is_named_by_its_properties() {
+        let owned = |what, a: &str, b: &str| (what, a.to_owned(), b.to_owned());
+        assert_eq!(differs(&["candle/m/p/t2/d0"], &["candle/m/p/t2/d0"]), []);
+        assert_eq!(
+            differs(&["candle/m/p/t2/d0"], &["llama-cpp/m/p/t4/d0"]),
+            [owned("engine", "candle", "llama-cpp"), owned("threads", "2", "4")]
+        );
+        assert_eq!(
+            differs(&["e/o/r/p/t1/d0", "e/o/r/q/t1/d0"], &["e/m/p/t1/d512"]),
+            [owned("model", "o/r", "m"), owned("prompt", "p q", "p"), owned("depth", "0", "512")]
+        );
+        // The same values in other pairs.
+        assert_eq!(differs(&["a/m/p/t1/d0", "b/m/q/t1/d0"], &["a/m/q/t1/d0", "b/m/p/t1/d0"])[0].0, "cases");
+        assert_eq!(differs(&["mine"], &["yours"]), [owned("cases", "mine", "yours")]);
+        assert_eq!(differs(&[], &["e/m/p/t1/d0"]), [], "a trace of another program");
     }
 }

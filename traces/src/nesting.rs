@@ -2,6 +2,7 @@
 //! of them, and [`visit_spans`] for a trace file, in memory that does not grow with the trace.
 
 use std::cmp::Reverse;
+use std::collections::BTreeSet;
 
 use crate::chrome::{Item, ReadError, Trace};
 use crate::record::Category;
@@ -212,6 +213,8 @@ pub(crate) struct TraceTotals {
     pub(crate) unpaired: u64,
     /// Places without a record.
     pub(crate) broken: u64,
+    /// The cases of its requests.
+    pub(crate) cases: BTreeSet<String>,
 }
 
 /// Visits every span of a trace. `visit` accumulates into a state that begins as `S::default()`.
@@ -248,6 +251,9 @@ fn visit_in_batches<S: Default>(
         };
         totals.unpaired += u64::from(spans.add(&record).is_err());
         totals.dropped += record.dropped();
+        if let Some(case) = record.case().filter(|case| !totals.cases.contains(case.as_ref())) {
+            totals.cases.insert(case.into_owned());
+        }
         let Some((index, thread)) = spans.last_thread() else { return };
         if thread.spans.len() < batch || !in_order {
             return;

@@ -255,6 +255,19 @@ impl<'a> Record<'a> {
         serde_json::from_str::<Pass<'a>>(self.args?.get()).ok().map(|args| args.pass)
     }
 
+    /// The case of a request: engine, model, prompt, threads and depth.
+    pub(crate) fn case(&self) -> Option<Cow<'a, str>> {
+        #[derive(Deserialize)]
+        struct Case<'a> {
+            #[serde(borrow)]
+            case: Cow<'a, str>,
+        }
+        if self.category != Category::Request.name() {
+            return None;
+        }
+        serde_json::from_str::<Case<'a>>(self.args?.get()).ok().map(|args| args.case)
+    }
+
     /// The number of records that the recorder dropped, if this record reports it; else 0.
     pub(crate) fn dropped(&self) -> u64 {
         #[derive(Deserialize)]
