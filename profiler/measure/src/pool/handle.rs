@@ -3,7 +3,8 @@
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 
-use record::Error;
+use engine_api::Phase;
+use record::{Error, Setting};
 use traces::Nanos;
 
 use super::exit_report::{self, ExitReport};
@@ -40,6 +41,8 @@ pub struct WorkerHandle {
     status: SharedStatus,
     log: PathBuf,
     paused: bool,
+    /// The longest wait for the reply to a request so far.
+    longest: Nanos,
 }
 
 /// Why a command has no reply. The worker cannot be used any more.
@@ -90,7 +93,15 @@ impl WorkerHandle {
             }
         }
         let (stream, _) = listener.accept().map_err(|error| fail(format!("the socket failed: {error}")))?;
-        Ok(Self { name: options.name.clone(), process, channel: Channel::new(stream), status, log, paused: false })
+        Ok(Self {
+            name: options.name.clone(),
+            process,
+            channel: Channel::new(stream),
+            status,
+            log,
+            paused: false,
+            longest: Nanos::ZERO,
+        })
     }
 
     /// Engine, model and threads.
@@ -120,13 +131,19 @@ impl WorkerHandle {
             return Err(LostWorker::Exited(self.wait_for_exit()));
         }
         let (mut waited, mut since_interrupt) = (Nanos::ZERO, Nanos::ZERO);
+        let mut next_report = first_report(self.longest);
         loop {
             match self.channel.receive_within(TICK_MS) {
                 Ok(Received::Message(FromWorker::Notice(text))) => {
                     notify(&text);
+                    // The worker itself says what it waits for.
+                    next_report = waited.saturating_add(next_report);
                     continue;
                 }
                 Ok(Received::Message(reply)) => {
+                    if matches!(command, ToWorker::Measure(_)) {
+                        self.longest = self.longest.max(waited);
+                    }
                     return if interrupt.is_set() { Err(LostWorker::Interrupted) } else { Ok(reply) };
                 }
                 Ok(Received::Timeout) => {}
@@ -137,6 +154,12 @@ impl WorkerHandle {
                 }
             }
             waited = waited.saturating_add(tick());
+            if waited >= next_report
+                && let Some(wait) = Wait::of(command)
+            {
+                notify(&wait.text(waited, self.status.phase(), limit));
+                next_report = waited.saturating_add(waited);
+            }
             if interrupt.is_set() {
                 self.status.request_stop();
                 since_interrupt = since_interrupt.saturating_add(tick());
@@ -221,6 +244,68 @@ impl Drop for WorkerHandle {
     }
 }
 
+/// When a wait is reported for the first time: when it is twice as long as any before it, and at least this long.
+fn first_report(longest: Nanos) -> Nanos {
+    const LEAST: Nanos = Nanos::from_secs(10);
+    LEAST.max(longest.saturating_add(longest))
+}
+
+/// What a wait is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wait {
+    Load,
+    Request,
+}
+
+impl Wait {
+    /// `None` for commands that no request of a run waits for.
+    const fn of(command: &ToWorker) -> Option<Self> {
+        match command {
+            ToWorker::Load(_) => Some(Self::Load),
+            ToWorker::Measure(_) => Some(Self::Request),
+            _ => None,
+        }
+    }
+
+    fn text(self, waited: Nanos, phase: Option<Phase>, limit: Option<Nanos>) -> String {
+        let seconds = waited.as_secs_f64();
+        let end = match (self, limit) {
+            (_, Some(limit)) => format!("; it ends after {} {} s", Setting::Timeout, limit.as_secs_f64()),
+            (Self::Request, None) => format!("; {} would limit it", Setting::Timeout),
+            (Self::Load, None) => String::new(),
+        };
+        let what = match (self, phase) {
+            (Self::Load, _) => format!("loading takes {seconds:.0} s so far"),
+            (Self::Request, Some(Phase::Tokenize | Phase::Prefill)) => {
+                format!("a request takes {seconds:.0} s so far, and its first token is not known yet")
+            }
+            (Self::Request, Some(phase)) => format!("a request takes {seconds:.0} s so far (phase {})", phase.name()),
+            (Self::Request, None) => format!("a request takes {seconds:.0} s so far"),
+        };
+        format!("{what}{end}")
+    }
+}
+
 const fn tick() -> Nanos {
     Nanos::from_millis(TICK_MS as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wait_is_reported_when_it_is_unusual() {
+        assert_eq!(first_report(Nanos::ZERO), Nanos::from_secs(10));
+        assert_eq!(first_report(Nanos::from_secs(40)), Nanos::from_secs(80));
+    }
+
+    #[test]
+    fn the_report_names_what_is_waited_for() {
+        let text = |wait: Wait, phase, limit| wait.text(Nanos::from_secs(20), phase, limit);
+        insta::assert_snapshot!(text(Wait::Load, None, None), @"loading takes 20 s so far");
+        insta::assert_snapshot!(text(Wait::Request, Some(Phase::Prefill), None), @"a request takes 20 s so far, and its first token is not known yet; `timeout` would limit it");
+        insta::assert_snapshot!(text(Wait::Request, Some(Phase::Decode), Some(Nanos::from_secs(60))), @"a request takes 20 s so far (phase decode); it ends after `timeout` 60 s");
+        assert_eq!(Wait::of(&ToWorker::Quit), None);
+    }
 }

@@ -1,15 +1,10 @@
-//! Measures the cases of one model: warm-up, rounds, examination.
+//! Measures the cases of one model: rounds, which begin with the warm-up of each case, and the examination.
 
-use record::plan::{MOST_WARMUPS, STEADY};
-use record::{
-    Case, CaseNote, Error, LoadCache, Moment, Pass, PrecisionReached, Setting, Status, StoppedBy, mark_repeated,
-};
+use record::{Case, Error, Moment, Pass, PrecisionReached, Status, StoppedBy, mark_repeated};
 
-use super::active_run::{ActiveRun, RequestKind, RunInputs};
+use super::active_run::{ActiveRun, RunInputs};
 use super::examination::examine;
-use super::memory;
 use super::precision::{self, StopRule};
-use super::request::request;
 use super::resume::EarlierRun;
 use super::round::rounds;
 use super::state::CaseState;
@@ -56,9 +51,6 @@ fn measure(
     let is_unfinished = states.iter().any(|state| !state.over);
     if is_unfinished {
         run.probe(&mut pool, block, Moment::Before);
-    }
-    for slot in 0..block.slots.len() {
-        warm_up_slot(run, &mut pool, block, slot, &mut states)?;
     }
     rounds(run, &mut pool, block, &mut states, rule)?;
     if is_unfinished {
@@ -108,111 +100,4 @@ fn is_settled(run: &ActiveRun<'_>, case: &Case, earlier: &EarlierRun) -> bool {
     let is_imprecise =
         |found: &PrecisionReached| found.model == case.model && !found.reached && found.stopped_by != StoppedBy::Rounds;
     case.clean_samples().count() >= run.plan().file.runs && !earlier.precision.iter().any(is_imprecise)
-}
-
-/// First requests and warm-up of every case of a worker. If loading fails, it fails for all of them.
-fn warm_up_slot(
-    run: &mut ActiveRun<'_>,
-    pool: &mut WorkerPool<'_>,
-    block: &ModelBlock,
-    slot: usize,
-    states: &mut [CaseState<'_>],
-) -> Result<(), Error> {
-    let mut load_error: Option<String> = None;
-    for index in 0..states.len() {
-        let state = &mut states[index];
-        if state.plan.slot != slot || state.over {
-            continue;
-        }
-        if run.is_interrupted() {
-            return Ok(());
-        }
-        match &load_error {
-            Some(reason) => state.fail(Status::Failed, reason.clone()),
-            None => load_error = warm_up(run, pool, block, state)?,
-        }
-        run.publish(states)?;
-    }
-    Ok(())
-}
-
-/// Loads a fresh session and runs its first request, then more until two of them take about the same time. Returns why loading failed.
-fn warm_up(
-    run: &mut ActiveRun<'_>,
-    pool: &mut WorkerPool<'_>,
-    block: &ModelBlock,
-    state: &mut CaseState<'_>,
-) -> Result<Option<String>, Error> {
-    let plan = run.plan();
-    run.report_request(state);
-    let loaded = match pool.load(state.plan.slot, run.trace.part()) {
-        Ok(loaded) => loaded,
-        Err(error) => return Ok(run.fail_case(state, error)),
-    };
-    run.trace.take_over_part()?;
-    state.case.server.clone_from(&loaded.server);
-    let takes_threads = plan.options.server.takes_threads();
-    if loaded.server.is_some() && !takes_threads {
-        let reason = format!(
-            "the server sets its own number of threads: {} is only a name here; use {{threads}} in the command of {}",
-            Setting::Threads,
-            Setting::Spawn
-        );
-        state.case.notes.set(CaseNote::Threads, reason);
-    }
-    (state.sets, state.counts_events) = (loaded.counter_sets.max(1), loaded.counts_events);
-    state.case.memory =
-        memory::after_load(&block.model, plan.options.engine.kv_type.cache_types(), &loaded, plan.file.virtual_time);
-    if plan.file.cold && state.case.memory.load_cache.value() != Some(LoadCache::Cold) {
-        let share = loaded
-            .cached_share
-            .as_ref()
-            .map_or_else(|_| "an unknown share".to_owned(), |share| format!("{:.0} %", share * 100.0));
-        run.note_once(format!(
-            "{}: {} was given, but {share} of the file was in the page cache: another process maps it, such as the worker of another engine or thread count; measure one at a time",
-            state.plan.id,
-            Setting::Cold
-        ));
-    }
-    if let Some(error) = loaded.trace_error {
-        run.note_once(error);
-    }
-    if !block.together {
-        let reason = "reloaded for each case: memory does not suffice for all workers at once";
-        state.case.notes.set(CaseNote::Session, reason);
-    }
-    let (least, most) = plan.file.warmup.map_or((1, MOST_WARMUPS), |number| (number, number));
-    let mut last = None;
-    for number in 0..=most {
-        let Some(sample) = request(run, pool, block, state, RequestKind::warm_up(number))? else { return Ok(None) };
-        let pace = sample.pace();
-        if number >= least && is_steady(last, pace) {
-            break;
-        }
-        last = pace;
-    }
-    Ok(None)
-}
-
-/// Whether two consecutive requests took about the same time per token.
-fn is_steady(last: Option<f64>, now: Option<f64>) -> bool {
-    match (last, now) {
-        (Some(last), Some(now)) if last > 0.0 => ((now - last) / last).abs() <= STEADY,
-        // Requests without tokens have no time per token.
-        _ => last.is_none() && now.is_none(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn steady_means_within_five_percent() {
-        assert!(is_steady(Some(1.0), Some(1.04)));
-        assert!(is_steady(Some(1.0), Some(0.96)));
-        assert!(!is_steady(Some(1.0), Some(0.9)));
-        assert!(!is_steady(None, Some(1.0)), "one request alone is not enough");
-        assert!(is_steady(None, None));
-    }
 }

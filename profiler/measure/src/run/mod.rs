@@ -25,6 +25,7 @@ mod resume;
 mod round;
 mod state;
 mod trace;
+mod warm_up;
 
 use std::path::{Path, PathBuf};
 
@@ -105,7 +106,7 @@ pub fn execute(options: &Options, context: Context<'_>) -> Result<Outcome, Error
     let without_throttling = if is_virtual { VIRTUAL } else { NOT_ENDED };
     let file = RunFile {
         schema_version: SCHEMA_VERSION,
-        name: dir.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned()),
+        name: record::name_of(&dir),
         tool: tool.clone(),
         command_line: plan.options.output.command_line.clone(),
         started: earlier.as_ref().map_or_else(|| rfc3339(clock::unix_time()), |earlier| earlier.started.clone()),

@@ -102,7 +102,7 @@ pub(super) fn reached<'a>(
                 let reached = detectable.as_ref().is_ok_and(|detectable| *detectable <= wanted);
                 let more = ratio.and_then(|ratio| match reached {
                     true => Ok(0),
-                    false => more_rounds(&ratio, rounds, wanted).ok_or_else(|| Reason::new(NO_WIDTH)),
+                    false => more_rounds(ratio.detectable, rounds, wanted).ok_or_else(|| Reason::new(NO_WIDTH)),
                 });
                 found.push(PrecisionReached {
                     model: first.model.clone(),

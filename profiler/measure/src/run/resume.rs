@@ -38,16 +38,40 @@ impl EarlierRun {
 pub(super) fn earlier(dir: &Path, plan: &PlanFile, samples: Vec<Sample>) -> Result<EarlierRun, Error> {
     let file = record::open(dir)?.file;
     if let Some(field) = differs(&file.plan, plan) {
-        let problem = format!("the run there has another plan: `{field}` differs");
-        return Err(Error::Content {
-            path: dir.to_path_buf(),
-            problem,
-            advice: format!("resume with the same options, or start a new run without {}", Setting::Resume),
-        });
+        let problem = format!("the run there has another plan: `{field}` differs{}", values(&file.plan, plan, &field));
+        let advice = format!(
+            "resume with the options of that run, which was started with `{}`, or start a new run without {}",
+            typed(&file.command_line),
+            Setting::Resume
+        );
+        return Err(Error::Content { path: dir.to_path_buf(), problem, advice });
     }
     let RunFile { started, cases, ceiling_probes, examinations, precision, .. } = file;
     let ceiling_probes = ceiling_probes.to_vec();
     Ok(EarlierRun { started, cases, samples, ceiling_probes, examinations, precision })
+}
+
+/// A command line as a shell reads it.
+fn typed(command_line: &[String]) -> String {
+    let quoted = |word: &String| {
+        let is_plain = !word.is_empty() && word.chars().all(|c| c.is_alphanumeric() || "@%+=:,./-_~".contains(c));
+        if is_plain { word.clone() } else { format!("'{}'", word.replace('\'', "'\\''")) }
+    };
+    command_line.iter().map(quoted).collect::<Vec<_>>().join(" ")
+}
+
+/// Both values of a field, where they are short: `: 5 there, 3 here`.
+fn values(there: &PlanFile, here: &PlanFile, field: &str) -> String {
+    /// Longer values, such as lists of prompts, say nothing at a glance.
+    const LONGEST: usize = 60;
+    let value = |plan: &PlanFile| {
+        let text = serde_json::to_value(plan).ok()?.get(field).map_or_else(|| "null".to_owned(), Value::to_string);
+        (text.len() <= LONGEST).then_some(text)
+    };
+    match value(there).zip(value(here)) {
+        Some((there, here)) if there != here => format!(": {there} there, {here} here"),
+        _ => String::new(),
+    }
 }
 
 /// A property of a model that is not compared.
@@ -86,6 +110,15 @@ fn differs(one: &PlanFile, other: &PlanFile) -> Option<String> {
 mod tests {
     use super::*;
     use record::plan::PlannedModel;
+
+    #[test]
+    fn the_command_and_the_values_of_the_run_are_named() {
+        let line = ["inferometer", "run", "-e", "mock", "--prompt", "it's"].map(str::to_owned);
+        assert_eq!(typed(&line), "inferometer run -e mock --prompt 'it'\\''s'");
+        let plan = |runs| PlanFile { runs, prompt_set: "s".repeat(99), ..PlanFile::default() };
+        assert_eq!(values(&plan(5), &plan(3), "runs"), ": 5 there, 3 here");
+        assert_eq!(values(&plan(5), &PlanFile::default(), "prompt_set"), "", "too long");
+    }
 
     #[test]
     fn another_plan_is_reported_by_its_field() {

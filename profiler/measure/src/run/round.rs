@@ -12,6 +12,7 @@ use super::active_run::{ActiveRun, RequestKind};
 use super::precision::{self, StopRule};
 use super::request::request;
 use super::state::CaseState;
+use super::warm_up::{LoadErrors, warm_up_cases};
 use crate::plan::ModelBlock;
 use crate::pool::WorkerPool;
 
@@ -29,6 +30,7 @@ pub(super) fn rounds(
 ) -> Result<(), Error> {
     let mut next_report = rule.rounds;
     let mut stopped = StoppedBy::Interrupt;
+    let mut load_errors = LoadErrors::default();
     for round in 0.. {
         if run.is_interrupted() {
             break;
@@ -54,7 +56,7 @@ pub(super) fn rounds(
         if states.iter().any(|state| !state.over && !state.has(Pass::Clean, round)) {
             run.probe(pool, block, Moment::Round(round));
         }
-        run_round(run, pool, block, states, round)?;
+        run_round(run, pool, block, states, round, &mut load_errors)?;
         run.publish_when_due(states)?;
     }
     let found = precision_of(run, states, rule, 1);
@@ -92,17 +94,19 @@ fn report_precision(run: &mut ActiveRun<'_>, found: &[PrecisionReached], rule: S
     }
 }
 
-/// Runs what is missing of a round: all passes of all cases, one design block after the other, then the disturbed design blocks again.
+/// Runs what is missing of a round: the warm-up of cases that had none in this run, all passes of all cases, one design block after the other, then the disturbed design blocks again.
 fn run_round(
     run: &mut ActiveRun<'_>,
     pool: &mut WorkerPool<'_>,
     block: &ModelBlock,
     states: &mut [CaseState<'_>],
     round: usize,
+    load_errors: &mut LoadErrors,
 ) -> Result<(), Error> {
     let cells: Vec<DesignCell> = states.iter().map(CaseState::cell).collect();
     let order = rounds::order(&cells, block.together, run.plan().file.seed, round);
     for (turn, cases) in order.iter().enumerate() {
+        warm_up_cases(run, pool, block, states, cases, load_errors)?;
         let mut missing: Vec<(Pass, usize)> = Vec::new();
         for &index in cases {
             let passes = missing_passes(run, block, &mut states[index], round);

@@ -24,6 +24,8 @@ pub(super) struct CaseState<'a> {
     pub(super) case: Case,
     /// It failed, timed out or is complete: it is not measured further.
     pub(super) over: bool,
+    /// Its session was made and warmed up in this run.
+    pub(super) warmed_up: bool,
     /// A disturbed request of its design block is to be repeated.
     pub(super) due: bool,
     /// Sets of counters; each takes a stepped request of its own in a round.
@@ -50,6 +52,7 @@ impl<'a> CaseState<'a> {
             plan,
             case,
             over: false,
+            warmed_up: false,
             due: false,
             sets: 1,
             counts_events: false,
