@@ -131,6 +131,7 @@ fn invalid_folders() {
             "run -e mock -m tiny.gguf --prompt a -n 1 -r 1 -t 1 --resume absent",
             "report void",
             "report absent",
+            "predict -m llama-3.2-1b -e openai",
             "trace check absent.json",
             "trace summary file",
             "models synth llama-3.2-1b --quant q4_0 -o file/x.gguf",

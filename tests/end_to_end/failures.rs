@@ -133,5 +133,6 @@ fn a_resumed_run_must_be_the_same_run() {
     let folder = folder();
     folder.run("run -e mock -m tiny.gguf --prompt a -n 2 -r 1 -t 1 --out run").ends_with(0);
     let done = folder.run("run -e mock -m tiny.gguf --prompt a -n 3 -r 1 -t 1 --resume run").ends_with(2);
+    assert!(done.err.contains("which was started with `") && done.err.contains("--prompt a -n"), "{}", done.err);
     assert!(done.err.starts_with("error: "), "{}", done.err);
 }

@@ -264,3 +264,78 @@ fn runs_are_listed_shown_and_removed() {
     assert_eq!(folder.run(&format!("runs rm {name}")).code, Some(0));
     assert!(folder.run("runs list").out.contains("1 run "));
 }
+
+#[test]
+fn a_case_has_samples_before_the_next_one_is_warmed_up() {
+    let folder = folder();
+    folder.run("run -e mock -m tiny.gguf --prompts two.toml -n 2 -r 2 -t 1,2 --out run").ends_with(0);
+    let lines = fs::read_to_string(folder.path("run/samples.jsonl")).unwrap();
+    let samples: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let prompt_of = |sample: &Value| sample["case"].as_str().unwrap().split('/').nth(2).unwrap().to_owned();
+    let is_clean = |sample: &Value| sample["warmup"] == false && sample["pass"] == "clean";
+    let first = samples.iter().position(is_clean).unwrap();
+    assert!(samples[..first].iter().all(|sample| prompt_of(sample) == prompt_of(&samples[first])), "one prompt round");
+    // Both workers of the prompt round are warmed up, and their clean requests are adjacent.
+    let slots: std::collections::BTreeSet<_> =
+        samples[..first].iter().map(|sample| sample["case"].as_str().unwrap()).collect();
+    assert_eq!(slots.len(), 2, "{slots:?}");
+    let cases = folder.run_file("run")["cases"].clone();
+    for case in cases.as_array().unwrap() {
+        let own: Vec<&Value> = samples.iter().filter(|sample| sample["case"] == case["id"]).collect();
+        assert!(own[0]["fresh"] == true && own[0]["warmup"] == true);
+        assert_eq!(own.iter().filter(|sample| is_clean(sample)).count(), 2);
+        let last_warm_up = own.iter().rposition(|sample| sample["warmup"] == true).unwrap();
+        assert!(own[..last_warm_up].iter().all(|sample| sample["warmup"] == true), "once, before everything else");
+    }
+}
+
+#[test]
+fn rows_that_follow_from_each_other_agree() {
+    let folder = folder();
+    folder.run(RUN).ends_with(0);
+    let file = folder.run_file("run");
+    let mean = |name: &str| seconds(&file["summaries"][0]["metrics"][name]["mean"]);
+    assert!((mean("tps") * mean("latency_s") - 6.0).abs() < 1e-9, "6 output tokens");
+    assert!((mean("decode_tps") * (mean("latency_s") - mean("ttft_s")) - 5.0).abs() < 0.5, "5 after the first");
+}
+
+#[test]
+fn a_run_is_found_by_its_name() {
+    let folder = TestFolder::new();
+    folder.run("run -e mock -m tiny.gguf --prompt hello -n 2 -r 1 -t 1 --out runs/mine").ends_with(0);
+    for line in [
+        "report mine",
+        "runs show mine",
+        "trace summary mine",
+        "trace check mine",
+        "trace diff mine mine",
+        "trace open mine",
+        "trace summary runs/mine",
+        "trace summary runs/mine/trace.json",
+        "run -e mock -m tiny.gguf --prompt hello -n 2 -r 1 -t 1 --resume mine",
+    ] {
+        folder.run(line).ends_with(0);
+    }
+    let done = folder.run("report mime").ends_with(2);
+    assert!(done.err.contains("did you mean `mine`?"), "{}", done.err);
+}
+
+#[test]
+fn a_run_in_this_folder_has_its_name() {
+    let folder = TestFolder::new();
+    fs::create_dir(folder.path("here")).unwrap();
+    let mut command = folder.command("run -e mock -m ../tiny.gguf --prompt hello -n 2 -r 1 -t 1 --out .");
+    assert!(command.current_dir(folder.path("here")).output().unwrap().status.success());
+    assert_eq!(folder.run_file("here")["name"], "here");
+}
+
+#[test]
+fn a_dry_run_says_what_the_run_would_say() {
+    let folder = TestFolder::new();
+    let line = "run -e mock -m tiny.gguf --prompt a -n 1 -r 1 -t 1 --out taken";
+    folder.run(line).ends_with(0);
+    let (real, dry) = (folder.run(line).ends_with(2), folder.run(&format!("{line} --dry-run")).ends_with(2));
+    assert_eq!(real.err, dry.err);
+    let dry = folder.run("run -e mock -m tiny.gguf --prompt a -t 9999 --dry-run").ends_with(0).out;
+    assert!(dry.contains("warning   9999 threads share the"), "{dry}");
+}

@@ -62,3 +62,14 @@ fn names_say_the_threads_and_open_says_the_steps() {
     assert!(!one.contains("trace-02"), "{one}");
     assert!(folder.run("trace open .").ends_with(2).err.contains("expected a trace file or a run folder"));
 }
+
+#[test]
+fn recordings_of_other_work_are_named_first() {
+    let folder = TestFolder::new();
+    folder.run(&format!("{RUN} -t 1 --out one")).ends_with(0);
+    folder.run(&format!("{RUN} -t 2 --out two")).ends_with(0);
+    let shown = folder.run("trace diff one two").ends_with(0).out;
+    let place = |part: &str| shown.find(part).unwrap_or_else(|| panic!("{part}:\n{shown}"));
+    assert!(place("not of the same work: threads 1 and 2") < place("decode"), "{shown}");
+    assert!(!folder.run("trace diff one one").ends_with(0).out.contains("not of the same work"));
+}

@@ -27,6 +27,8 @@ pub struct ServerInfo {
     pub cache: CacheBypass,
     /// Other facts that it reports (context length, model file, nodes), as JSON text where the value is more than a word.
     pub details: BTreeMap<String, String>,
+    /// The names of the models that it lists.
+    pub models: Vec<String>,
     /// Why its list of models is not known; `None` where it is known.
     pub without_models: Option<Reason>,
     /// Why it is not known whether it works on requests of other clients; `None` where it says so.
@@ -49,6 +51,7 @@ impl ServerInfo {
             pid: None,
             cache: CacheBypass::default(),
             details: BTreeMap::new(),
+            models: Vec::new(),
             without_models: Some(reason.clone()),
             without_load: Some(reason),
         }

@@ -52,6 +52,7 @@ pub(super) fn connect(
         pid: process.as_ref().map(ServerProcess::pid),
         cache: server_request::cache_bypass(software, &settings, &RefusedFields::default()),
         details: found.details,
+        models: found.models,
         without_models: found.without_models,
         without_load: None,
     };

@@ -11,6 +11,7 @@ pub mod drift;
 pub mod experts;
 mod findings;
 pub mod predict;
+pub mod served_weights;
 pub mod summary;
 pub mod verdicts;
 pub mod warnings;

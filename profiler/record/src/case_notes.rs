@@ -18,6 +18,8 @@ pub enum CaseNote {
     DecodeTps,
     /// The position that a generation of a llama-bench file starts from, where it is not the end of the prompt.
     DecodedAfter,
+    /// How the output tokens of a llama-bench file are counted.
+    OutputTokens,
 }
 
 impl CaseNote {
@@ -30,6 +32,7 @@ impl CaseNote {
             Self::Session => "session",
             Self::DecodeTps => "decode_tps",
             Self::DecodedAfter => "decoded_behind",
+            Self::OutputTokens => "output_tokens",
         }
     }
 }

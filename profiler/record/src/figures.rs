@@ -2,7 +2,11 @@
 
 /// Four significant digits, never more than nine decimals, no exponent: 0.01234, 12.35, 1235.
 pub fn significant(value: f64) -> String {
-    if value == 0.0 || !value.is_finite() {
+    if value == 0.0 {
+        // A sum may end at the negative zero.
+        return "0".to_owned();
+    }
+    if !value.is_finite() {
         return format!("{value:.0}");
     }
     // Rounding may carry into another digit: 99.999 has the places of 100.
@@ -25,6 +29,7 @@ mod tests {
     fn four_digits_and_no_exponent() {
         for (value, text) in [
             (0.0, "0"),
+            (-0.0, "0"),
             (0.012_344, "0.01234"),
             (12.345_6, "12.35"),
             (1_234.56, "1235"),

@@ -87,6 +87,24 @@ pub fn find(parent: &Path, name: &str) -> Result<PathBuf, Error> {
     })
 }
 
+/// A path as it was given, or the run of this name below `parent`: for commands that take files, too, or whose errors about a path say
+/// more.
+///
+/// # Errors
+/// When nothing of that path exists and no run has that name; the nearest name is in the text.
+pub fn place(parent: &Path, given: &Path) -> Result<PathBuf, Error> {
+    match given.to_str() {
+        Some(name) if !given.exists() && given.components().count() == 1 => find(parent, name),
+        _ => Ok(given.to_path_buf()),
+    }
+}
+
+/// The name of a folder, also of one that is given as `.` or `..`; empty for the root of the file system.
+pub fn name_of(folder: &Path) -> String {
+    let name = |path: &Path| path.file_name().map(|name| name.to_string_lossy().into_owned());
+    name(folder).or_else(|| name(&folder.canonicalize().ok()?)).unwrap_or_default()
+}
+
 /// The same, without an error where there is none. No other folder is read.
 pub fn named(parent: &Path, name: &str) -> Option<PathBuf> {
     [PathBuf::from(name), parent.join(name)].into_iter().find(|path| is_run(path))
@@ -138,7 +156,7 @@ fn is_run(path: &Path) -> bool {
 }
 
 fn folder(path: PathBuf) -> Folder {
-    let name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+    let name = name_of(&path);
     Folder { name, file: open(&path).map(|opened| opened.file), bytes: bytes(&path), path }
 }
 
@@ -189,6 +207,27 @@ mod tests {
         assert!(names(&place.path().join("no-run")).is_empty());
         let error = folders_of(&place.path().join("nowhere")).unwrap_err().with_advice();
         assert!(error.contains("found nothing") && error.contains("runs/"), "{error}");
+    }
+
+    #[test]
+    fn a_path_stays_and_a_name_is_found() {
+        let place_of = |given: &str, parent: &Path| super::place(parent, Path::new(given));
+        let parent = place();
+        let parent = parent.path();
+        assert_eq!(place_of("b", parent).unwrap(), parent.join("b"));
+        let file = parent.join("b/run.json").display().to_string();
+        assert_eq!(place_of(&file, parent).unwrap(), Path::new(&file));
+        assert_eq!(place_of("runs/absent", parent).unwrap(), Path::new("runs/absent"), "its reader says what is wrong");
+        let error = place_of("bb", parent).unwrap_err().with_advice();
+        assert!(error.contains("no run folder") && error.contains("did you mean"), "{error}");
+    }
+
+    #[test]
+    fn every_folder_has_a_name() {
+        let parent = place();
+        assert_eq!(name_of(&parent.path().join("a")), "a");
+        assert_eq!(name_of(&parent.path().join("a/outputs/..")), "a");
+        assert!(!name_of(Path::new(".")).is_empty());
     }
 
     #[test]

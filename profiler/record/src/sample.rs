@@ -163,7 +163,12 @@ pub struct Metric {
     pub meaning: &'static str,
     /// Reads it.
     pub value: fn(&Sample) -> Option<f64>,
+    /// Of a rate of tokens: how many tokens of the sample it counts. `None` for other metrics.
+    pub tokens: Option<TokenCount>,
 }
+
+/// A number of tokens of a sample.
+pub type TokenCount = fn(&Sample) -> Option<usize>;
 
 /// Every metric, in the order of reports.
 pub const METRICS: &[Metric] = &[
@@ -173,6 +178,7 @@ pub const METRICS: &[Metric] = &[
         higher_is_better: false,
         meaning: "start of encoding the prompt to end of decoding the response",
         value: |s| s.latency_s.value(),
+        tokens: None,
     },
     Metric {
         name: "ttft_s",
@@ -180,6 +186,7 @@ pub const METRICS: &[Metric] = &[
         higher_is_better: false,
         meaning: "start of encoding to the first output token known",
         value: |s| s.ttft_s.value(),
+        tokens: None,
     },
     Metric {
         name: "tps",
@@ -187,6 +194,7 @@ pub const METRICS: &[Metric] = &[
         higher_is_better: true,
         meaning: "output tokens / latency",
         value: |s| s.tps.value(),
+        tokens: Some(|s| s.output_tokens.value()),
     },
     Metric {
         name: "prefill_tps",
@@ -194,6 +202,7 @@ pub const METRICS: &[Metric] = &[
         higher_is_better: true,
         meaning: "prompt tokens that were computed / prefill time",
         value: |s| s.prefill_tps.value(),
+        tokens: Some(Sample::computed_prompt_tokens),
     },
     Metric {
         name: "decode_tps",
@@ -201,6 +210,7 @@ pub const METRICS: &[Metric] = &[
         higher_is_better: true,
         meaning: "(n - 1) / (t_last - t_first)",
         value: |s| s.decode_tps.value(),
+        tokens: Some(|s| s.output_tokens.value()?.checked_sub(1)),
     },
     Metric {
         name: "tokenize_s",
@@ -208,6 +218,7 @@ pub const METRICS: &[Metric] = &[
         higher_is_better: false,
         meaning: "text to token ids",
         value: |s| s.tokenize_s.value(),
+        tokens: None,
     },
     Metric {
         name: "prefill_s",
@@ -215,6 +226,7 @@ pub const METRICS: &[Metric] = &[
         higher_is_better: false,
         meaning: "prompt tokens through the model",
         value: |s| s.prefill_s.value(),
+        tokens: None,
     },
     Metric {
         name: "decode_s",
@@ -222,6 +234,7 @@ pub const METRICS: &[Metric] = &[
         higher_is_better: false,
         meaning: "output tokens through the model, summed",
         value: |s| s.decode_s.value(),
+        tokens: None,
     },
     Metric {
         name: "sample_s",
@@ -229,6 +242,7 @@ pub const METRICS: &[Metric] = &[
         higher_is_better: false,
         meaning: "logits to tokens, summed",
         value: |s| s.sample_s.value(),
+        tokens: None,
     },
     Metric {
         name: "detokenize_s",
@@ -236,6 +250,7 @@ pub const METRICS: &[Metric] = &[
         higher_is_better: false,
         meaning: "tokens to text, summed",
         value: |s| s.detokenize_s.value(),
+        tokens: None,
     },
     Metric {
         name: "other_s",
@@ -243,6 +258,7 @@ pub const METRICS: &[Metric] = &[
         higher_is_better: false,
         meaning: "between the phases, measured by edges",
         value: |s| s.other_s.value(),
+        tokens: None,
     },
     Metric {
         name: "memory_delta_bytes",
@@ -250,6 +266,7 @@ pub const METRICS: &[Metric] = &[
         higher_is_better: false,
         meaning: "resident memory after the request less before it",
         value: |s| s.memory_delta_bytes.value().map(|b| b as f64),
+        tokens: None,
     },
     Metric {
         name: "memory_peak_delta_bytes",
@@ -257,6 +274,7 @@ pub const METRICS: &[Metric] = &[
         higher_is_better: false,
         meaning: "highest resident memory during the request less before it",
         value: |s| s.memory_peak_delta_bytes.value().map(|b| b as f64),
+        tokens: None,
     },
     Metric {
         name: "memory_peak_bytes",
@@ -264,6 +282,7 @@ pub const METRICS: &[Metric] = &[
         higher_is_better: false,
         meaning: "highest resident memory of the process during the request",
         value: |s| s.memory_peak_bytes.value().map(|b| b as f64),
+        tokens: None,
     },
 ];
 

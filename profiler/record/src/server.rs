@@ -25,6 +25,9 @@ with_reasons! {
         pub pid: Recorded<u32>,
         /// How its prefix cache was bypassed.
         pub cache: CacheBypass,
+        /// The names of the models that it lists. Runs of older versions do not have them.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        pub listed_models: Vec<String>,
         /// Other properties that it reports: JSON text where one is more than a word.
         pub details: BTreeMap<String, String>,
         /// Its preprocessing, each part measured alone; `None` where nothing of it was measured.
@@ -53,6 +56,11 @@ impl ServerFile {
         file
     }
 
+    /// How a sentence names it: by its software, else by its address.
+    pub fn in_words(&self) -> String {
+        if self.software == ServerInfo::UNKNOWN { format!("the server at {}", self.url) } else { self.software.clone() }
+    }
+
     /// Takes over what is known of the server by now: responses may name its software, its version or its model.
     pub fn learn(&mut self, info: ServerInfo) {
         self.software = info.software_name().to_owned();
@@ -66,6 +74,7 @@ impl ServerFile {
         }
         self.version = info.version.into();
         self.cache = info.cache;
+        self.listed_models = info.models;
         self.details = info.details;
     }
 }
@@ -200,7 +209,9 @@ mod tests {
             details: [("size".to_owned(), "5".to_owned())].into(),
             ..ServerInfo::unknown("not reported")
         };
+        assert_eq!(ServerFile { url: "http://h:1".to_owned(), ..file.clone() }.in_words(), "the server at http://h:1");
         file.learn(info);
+        assert_eq!(file.in_words(), "mistral.rs");
         assert_eq!((file.software.as_str(), file.details["size"].as_str()), ("mistral.rs", "5"));
         assert_eq!(file.reasons().keys().collect::<Vec<_>>(), ["pid", "version"]);
     }

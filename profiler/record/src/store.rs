@@ -21,6 +21,25 @@ impl Store {
     /// # Errors
     /// When it cannot be written or already contains a run.
     pub fn create(dir: &Path) -> Result<Self, Error> {
+        Self::check_new(dir)?;
+        let outputs = dir.join(files::OUTPUTS);
+        fs::create_dir_all(&outputs).map_err(Error::file(&outputs, "create"))?;
+        let samples = Samples::create(dir.join(files::SAMPLES))?;
+        Ok(Self { dir: dir.to_path_buf(), samples })
+    }
+
+    /// Checks that a folder can get a new run, without writing anything.
+    ///
+    /// # Errors
+    /// When it contains a run, or is a file.
+    pub fn check_new(dir: &Path) -> Result<(), Error> {
+        if dir.is_file() {
+            return Err(Error::Content {
+                path: dir.to_path_buf(),
+                problem: "is a file: a run needs a folder".to_owned(),
+                advice: format!("choose another name ({})", Setting::Out),
+            });
+        }
         for taken in [files::RUN, files::SAMPLES] {
             if dir.join(taken).exists() {
                 let problem = format!("already contains a run ({taken})");
@@ -29,10 +48,22 @@ impl Store {
                 return Err(Error::Content { path: dir.to_path_buf(), problem, advice });
             }
         }
-        let outputs = dir.join(files::OUTPUTS);
-        fs::create_dir_all(&outputs).map_err(Error::file(&outputs, "create"))?;
-        let samples = Samples::create(dir.join(files::SAMPLES))?;
-        Ok(Self { dir: dir.to_path_buf(), samples })
+        Ok(())
+    }
+
+    /// Checks that a folder contains a run that can be continued, without writing anything.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub fn check_resumed(dir: &Path) -> Result<(), Error> {
+        if dir.join(files::SAMPLES).exists() {
+            return Ok(());
+        }
+        Err(Error::Content {
+            path: dir.to_path_buf(),
+            problem: format!("contains no run (no {})", files::SAMPLES),
+            advice: format!("give the folder of an earlier run, or omit {}", Setting::Resume),
+        })
     }
 
     /// An earlier run's folder, with the samples that are there already.
@@ -40,14 +71,7 @@ impl Store {
     /// # Errors
     /// When it contains no run, cannot be written, or its samples cannot be read.
     pub fn resume(dir: &Path) -> Result<(Self, Vec<Sample>), Error> {
-        if !dir.join(files::SAMPLES).exists() {
-            let problem = format!("contains no run (no {})", files::SAMPLES);
-            return Err(Error::Content {
-                path: dir.to_path_buf(),
-                problem,
-                advice: format!("give the folder of an earlier run, or omit {}", Setting::Resume),
-            });
-        }
+        Self::check_resumed(dir)?;
         let outputs = dir.join(files::OUTPUTS);
         fs::create_dir_all(&outputs).map_err(Error::file(&outputs, "create"))?;
         let (samples, found) = Samples::resume(dir.join(files::SAMPLES))?;

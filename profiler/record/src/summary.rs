@@ -38,7 +38,8 @@ with_reasons! {
 /// A mean with its interval.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Estimate {
-    /// Mean over the prompts of the means over their samples.
+    /// Mean over the prompts of the means over their samples. Of a rate: mean tokens / mean time. Runs of older versions have the mean of the
+    /// samples' rates.
     pub mean: f64,
     /// Lower end of the bootstrap 95 % interval.
     pub low: Recorded<f64>,

@@ -9,7 +9,9 @@ pub(super) const ABSENT: &str = "–";
 pub(super) const ESTIMATED: &str = "~";
 
 pub(super) fn percent(share: f64) -> String {
-    format!("{:.2} %", share * 100.0)
+    let text = format!("{:.2} %", share * 100.0);
+    // What rounds to zero has no sign.
+    if text == "-0.00 %" { "0.00 %".to_owned() } else { text }
 }
 
 /// Bytes as MB = 10^6 bytes.

@@ -1,6 +1,6 @@
 //! A table as lines of limited width.
 //!
-//! Numbers are never broken. A table that is too wide first wraps its columns of text. If it is still too wide, the
+//! Numbers and names are never broken. A table that is too wide first wraps its columns of text. If it is still too wide, the
 //! columns of numbers that do not fit form another table below, beside the same columns of text.
 
 use super::table::{Align, Table};
@@ -14,17 +14,22 @@ const NARROWEST: usize = 14;
 pub(super) fn lines(table: &Table, width: usize) -> Vec<String> {
     let natural: Vec<usize> = (0..table.columns.len()).map(|place| natural(table, place)).collect();
     let (text, numbers): (Vec<usize>, Vec<usize>) =
-        (0..natural.len()).partition(|&place| table.columns[place].align == Align::Left);
+        (0..natural.len()).partition(|&place| table.columns[place].align != Align::Right);
     let need = |places: &[usize]| places.iter().map(|&place| natural[place] + GAP).sum::<usize>().saturating_sub(GAP);
     // Columns of text get the width that the widest group of numbers leaves.
     let all: Vec<usize> = (0..natural.len()).collect();
     if need(&all) <= width {
         return part(table, &all, &natural);
     }
-    let least: usize = text.iter().map(|&place| natural[place].min(NARROWEST) + GAP).sum();
+    let can_wrap = |place: usize| table.columns[place].align == Align::Left;
+    let least = |place: usize| if can_wrap(place) { natural[place].min(NARROWEST) } else { natural[place] };
+    let least: usize = text.iter().map(|&place| least(place) + GAP).sum();
     let groups = groups(&numbers, &natural, width.saturating_sub(least));
     let widest = groups.iter().map(|group| need(group) + GAP).max().unwrap_or(0);
-    let widths = shrunk(&natural, &text, width.saturating_sub(if numbers.is_empty() { 0 } else { widest }));
+    let wraps: Vec<usize> = text.iter().copied().filter(|&place| can_wrap(place)).collect();
+    let whole = text.iter().filter(|&&place| !can_wrap(place)).map(|&place| natural[place] + GAP).sum::<usize>();
+    let width = width.saturating_sub(whole);
+    let widths = shrunk(&natural, &wraps, width.saturating_sub(if numbers.is_empty() { 0 } else { widest }));
     let mut out = Vec::new();
     for (number, group) in groups.iter().enumerate() {
         if number > 0 {
@@ -100,7 +105,7 @@ fn record(table: &Table, places: &[usize], widths: &[usize], cells: &[String]) -
             let gap = if column == 0 { "" } else { "  " };
             line.push_str(gap);
             match table.columns[place].align {
-                Align::Left => line.extend([text, &blank]),
+                Align::Left | Align::Name => line.extend([text, &blank]),
                 Align::Right => line.extend([&blank, text]),
             }
         }
@@ -164,6 +169,18 @@ mod tests {
     #[test]
     fn numbers_that_do_not_fit_go_into_another_table() {
         insta::assert_snapshot!(lines(&table(), 34).join("\n"));
+    }
+
+    #[test]
+    fn names_stay_whole() {
+        let name = "20261130-224211-llama-3.1-8b-instruct-candle-tensor";
+        let mut table = Table::new("", &["<run", "<engines", "MB"]);
+        table.columns[0].align = Align::Name;
+        table.rows.push([name, "candle, candle:tensor, llama-cpp and others", "1.5"].map(str::to_owned).into());
+        for width in [30, 60, 80, 200] {
+            let shown = lines(&table, width).join("\n");
+            assert!(shown.contains(name) && shown.contains("1.5"), "{width}:\n{shown}");
+        }
     }
 
     proptest! {

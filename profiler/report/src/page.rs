@@ -131,8 +131,8 @@ fn show_table(table: &Table, sortable: bool) -> String {
         |place: usize| table.rows.iter().all(|row| row.get(place).is_some_and(|text| text.chars().count() <= SHORT));
     let class = |(place, column): (usize, &Column)| match column.align {
         Align::Right => "number",
-        Align::Left if is_short(place) => "short",
-        Align::Left => "",
+        Align::Left | Align::Name if is_short(place) => "short",
+        Align::Left | Align::Name => "",
     };
     let classes: Vec<&'static str> = table.columns.iter().enumerate().map(class).collect();
     let rows = table.rows.iter().map(|row| {

@@ -25,6 +25,8 @@ pub struct Column {
 pub enum Align {
     /// Text.
     Left,
+    /// A name that is copied as a whole: it is never broken.
+    Name,
     /// Numbers.
     Right,
 }

@@ -29,7 +29,7 @@ pub(super) struct Arguments {
     /// Runs, engines or models; the first is the baseline
     #[arg(value_name = "BASELINE OTHER")]
     sides: Vec<String>,
-    /// Fail (exit code 3) if the whole interval of a metric is worse than the baseline by more than PERCENT
+    /// Fail (exit code 3) if the whole interval of a metric is worse than the baseline by more than PERCENT; an interval that is too wide to judge is exit code 1
     #[arg(long, value_name = "METRIC=PERCENT")]
     gate: Vec<String>,
     /// The smallest difference that is relevant in practice, in percent

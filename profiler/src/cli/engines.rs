@@ -19,7 +19,9 @@ pub(super) enum Verb {
 pub(super) fn run(verb: &Verb) -> anyhow::Result<Code> {
     let Verb::List = verb;
     let column = |name: &str| Column { name: name.to_owned(), align: Align::Left };
-    let columns = ["engine", "version", "device", "operation times", "steps", "what it is"].map(column).into();
+    let mut columns = ["engine", "version", "device", "operation times", "steps", "what it is"].map(column);
+    // A name is copied into other commands.
+    columns[0].align = Align::Name;
     let mut rows = Vec::new();
     for entry in ENGINES {
         rows.push(row(entry.name, entry.summary));
@@ -28,7 +30,7 @@ pub(super) fn run(verb: &Verb) -> anyhow::Result<Code> {
     let section = Section {
         heading: "Engines".to_owned(),
         short: true,
-        blocks: vec![Block::Table(Table { caption: String::new(), columns, rows })],
+        blocks: vec![Block::Table(Table { caption: String::new(), columns: columns.into(), rows })],
     };
     let content = Content { title: title(ENGINES), sections: vec![section, unavailable(ENGINES)] };
     let content = Content {

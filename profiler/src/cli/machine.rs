@@ -90,7 +90,7 @@ fn counters(all: &[&'static Counter]) -> Section {
     let left = |name: &str| Column { name: name.to_owned(), align: Align::Left };
     let mut table = Table {
         caption: String::new(),
-        columns: vec![left("counter"), left("available"), left("what it counts")],
+        columns: vec![Column { align: Align::Name, ..left("counter") }, left("available"), left("what it counts")],
         rows: Vec::new(),
     };
     let mut absent: BTreeMap<String, Vec<&str>> = BTreeMap::new();

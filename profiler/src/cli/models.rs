@@ -95,8 +95,10 @@ pub(super) fn run(verb: &Verb) -> anyhow::Result<Code> {
 }
 
 fn list() -> anyhow::Result<()> {
-    let columns = ["name", "what it is", "parameters", "default file", "quantisations", "licence"]
+    let mut columns = ["name", "what it is", "parameters", "default file", "quantisations", "licence"]
         .map(|name| Column { name: name.to_owned(), align: Align::Left });
+    // A name is copied into other commands.
+    columns[0].align = Align::Name;
     let row = |entry: &Entry| {
         let size = entry.gguf.bytes.map(|bytes| bytes.to_string()).unwrap_or_default();
         let quants: Vec<&str> = entry.quants.iter().map(|(name, _)| *name).collect();

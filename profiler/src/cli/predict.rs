@@ -80,7 +80,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Code> {
     };
     let subject = super::predict_model::find(model, arguments.quant.as_deref())?;
     let kv_type = arguments.kv.types();
-    check_kv_types(&arguments.engine, kv_type)?;
+    check_engine(&arguments.engine, kv_type)?;
     let environment = meter::environment::capture(&[]);
     let settings = Settings {
         engine: arguments.engine.clone(),
@@ -93,18 +93,21 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Code> {
     };
     let tool = crate::tool::tool();
     let known = ceilings::known(&environment, &tool);
+    let machine = known.as_ref().map(|known| known.machine.as_str());
     let runs = match arguments.from.as_slice() {
-        [] => {
-            let machine = known.as_ref().map(|known| known.machine.as_str());
-            Runs::usable(record::open_all(Path::new(RUNS))?, machine, &tool)
+        [] => Runs::usable(record::open_all(Path::new(RUNS))?, machine, &tool),
+        folders => {
+            let open = |folder: &PathBuf| record::open(&record::place(Path::new(RUNS), folder)?);
+            Runs::all(folders.iter().map(open).collect::<Result<_, _>>()?, machine, &tool)
         }
-        folders => Runs::all(folders.iter().map(|folder| record::open(folder)).collect::<Result<_, _>>()?),
     };
     let used: Vec<&record::RunFile> = runs.used.iter().collect();
     let mut prediction = predict::predict(&subject, &settings, &used, known.as_ref())?;
     prediction.tool = tool.clone();
     prediction.made = measure::timestamp::rfc3339(traces::clock::unix_time()).into();
     prediction.skipped.splice(0..0, runs.skipped);
+    let doubts = runs.doubts.iter().map(|doubt| format!("used because it was named with --from, in doubt: {doubt}"));
+    prediction.remarks.extend(doubts);
     let json = Printable::json(&prediction)?;
     if let Some(path) = &arguments.out {
         let text = redaction::without_known(json.as_str());
@@ -117,10 +120,18 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Code> {
     Ok(Code::Done)
 }
 
-/// An error where the engine does not exist, or refuses these types of the cache. An engine that is not in this build is not asked.
-fn check_kv_types(engine: &str, kv_type: KvTypes) -> anyhow::Result<()> {
+/// An error where the engine does not exist, is a server, or refuses these types of the cache. An engine that is not in this build is not asked.
+fn check_engine(engine: &str, kv_type: KvTypes) -> anyhow::Result<()> {
     let entry = ::engines::registry::find(engine)?;
-    if let Ok(engine) = entry.open()
+    let opened = entry.open();
+    if opened.as_ref().is_ok_and(|engine| engine.caps().remote) {
+        return Err(UsageError::new(
+            format!("an estimate of {engine}: the time of a server is not that of the operations of an engine in this program"),
+            "measure it (inferometer run -e openai), or estimate an engine of this program (-e candle)",
+        )
+        .into());
+    }
+    if let Ok(engine) = opened
         && kv_type != KvTypes::default()
     {
         engine.check(&LoadOptions { kv_type, ..LoadOptions::default() })?;
@@ -307,9 +318,11 @@ mod tests {
         assert_eq!(types(""), KvTypes::default());
         assert_eq!(types("--kv-type q8_0"), KvType::Q8_0.into());
         assert_eq!(types("--kv-type-k q8_0"), KvTypes { keys: KvType::Q8_0, values: KvType::F16 });
-        assert!(check_kv_types("candle", KvType::Q8_0.into()).is_ok());
-        let error = check_kv_types("candle", KvType::Q4_0.into()).unwrap_err();
+        assert!(check_engine("candle", KvType::Q8_0.into()).is_ok());
+        let error = check_engine("candle", KvType::Q4_0.into()).unwrap_err();
         assert_eq!(error.to_string(), "engine candle does not support a KV cache of type q4_0");
-        assert!(check_kv_types("no-such-engine", KvTypes::default()).is_err());
+        assert!(check_engine("no-such-engine", KvTypes::default()).is_err());
+        let server = check_engine("openai", KvTypes::default()).unwrap_err().to_string();
+        assert!(server.starts_with("an estimate of openai: "), "{server}");
     }
 }

@@ -1,9 +1,10 @@
 //! `inferometer report RUN_DIR`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use record::Printable;
+use record::plan::RUNS;
 use report::FORMATS;
 
 use super::browser;
@@ -14,7 +15,7 @@ use super::output;
 /// Show the report of a run, also of an interrupted or killed one
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// The run folder
+    /// The run folder, or its name below runs/
     run_dir: PathBuf,
     /// The format of the report
     #[arg(long, value_enum, default_value_t = Form::Text)]
@@ -26,9 +27,10 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Code> {
     let _span = tracing::info_span!("report", format = arguments.format.name()).entered();
-    let file = analyse::complete(record::open(&arguments.run_dir)?);
+    let folder = record::place(Path::new(RUNS), &arguments.run_dir)?;
+    let file = analyse::complete(record::open(&folder)?);
     if arguments.open {
-        let page = report::write_page(&arguments.run_dir, &file)?;
+        let page = report::write_page(&folder, &file)?;
         browser::open(page.as_os_str())?;
         output::print(&Printable::new(&format!("{}\n", page.display())))?;
         return Ok(Code::Done);

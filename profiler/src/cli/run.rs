@@ -1,8 +1,10 @@
 //! `inferometer run`: turns the command line into [`Options`] and calls the libraries.
 
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use ::engines::FlashAttention;
+use analyse::warnings::{self, Warning};
 use clap::{Args, ValueEnum};
 use measure::plan::{
     DEFAULT_ENGINE, DEFAULT_RUNS, DEFAULT_SEED, Design, EngineOptions, Instruments, Options, Output, ServerOptions,
@@ -11,7 +13,8 @@ use measure::plan::{
 use measure::prepare;
 use measure::run::{self, Context};
 use meter::split_counter_names;
-use record::plan::{DEFAULT_PROMPTS, PromptChoice, TraceLevel};
+use record::environment::Environment;
+use record::plan::{DEFAULT_PROMPTS, PromptChoice, RUNS, TraceLevel};
 use record::{Printable, RunFile, Status, files};
 use redaction::Sensitive;
 use traces::Nanos;
@@ -159,7 +162,7 @@ struct Kept {
     /// The run folder [default: a new one under runs/]
     #[arg(short, long, visible_alias = "output", value_name = "DIR", conflicts_with = "resume")]
     out: Option<PathBuf>,
-    /// Continue an interrupted run; give the same options
+    /// Continue an interrupted run, by its folder or its name below runs/; give the same options
     #[arg(long, value_name = "DIR")]
     resume: Option<PathBuf>,
     /// Show the plan without measuring or writing anything
@@ -335,9 +338,18 @@ fn prompt_choice(text: &str) -> PromptChoice {
 
 pub(super) fn run(arguments: Arguments) -> anyhow::Result<Code> {
     let dry_run = arguments.kept.dry_run;
-    let options = arguments.with_prompt_of_file()?.options();
+    let mut options = arguments.with_prompt_of_file()?.options();
+    if let Some(resume) = &mut options.output.resume {
+        *resume = record::place(Path::new(RUNS), resume)?;
+    }
     if dry_run {
-        output::print(&Printable::new(&prepare::dry_run(&options, &meter::environment::capture(&[]))?))?;
+        let environment = meter::environment::capture(&[]);
+        let mut plan = prepare::dry_run(&options, &environment)?;
+        for warning in warnings_of_plan(&options, &environment) {
+            // Writing to a string does not fail.
+            let _ = writeln!(plan, "{:<9} {warning}", "warning");
+        }
+        output::print(&Printable::new(&plan))?;
         return Ok(Code::Done);
     }
     let interrupt = interrupt::listen()?;
@@ -363,6 +375,21 @@ pub(super) fn run(arguments: Arguments) -> anyhow::Result<Code> {
     shown.push_str(&closing(&outcome.dir));
     output::print(&Printable::styled(&shown))?;
     Ok(code(&outcome.file))
+}
+
+/// The warnings of a run that follow from its options alone: those about the threads of this program's engines.
+fn warnings_of_plan(options: &Options, environment: &Environment) -> Vec<String> {
+    let is_server = |engine: &String| {
+        let name = engine.split_once('=').map_or(engine.as_str(), |(_, name)| name);
+        ::engines::registry::find(name).is_ok_and(|entry| entry.open().is_ok_and(|engine| engine.caps().remote))
+    };
+    if options.subject.engines.iter().all(is_server) && !options.server.takes_threads() {
+        return Vec::new();
+    }
+    let is_about_threads =
+        |warning: &Warning| matches!(warning, Warning::Oversubscribed(..) | Warning::ProcessorLimit(..));
+    let found = warnings::before(environment, &crate::tool::tool(), &options.engine.threads);
+    found.iter().filter(|warning| is_about_threads(warning)).map(Warning::text).collect()
 }
 
 /// The lines at the end: paths of report and trace.

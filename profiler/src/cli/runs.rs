@@ -73,6 +73,8 @@ fn list(parent: &Path, places: &[PathBuf]) -> anyhow::Result<()> {
         |folder: &Folder| if places.is_empty() { folder.name.clone() } else { folder.path.display().to_string() };
     let mut columns = ["run", "started", "engines", "models", "cases", "state", "MB"]
         .map(|name| Column { name: name.to_owned(), align: Align::Left });
+    // A name is copied into other commands.
+    columns[0].align = Align::Name;
     if let Some(last) = columns.last_mut() {
         last.align = Align::Right;
     }

@@ -1,8 +1,9 @@
 //! Intervals of a mean over prompts, by resampling.
 
+use super::combined::Quotient;
 use super::no_interval::NoInterval;
+use super::percentile;
 use super::split_mix::SplitMix64;
-use super::{mean, percentile};
 
 /// Resamples per interval.
 pub const RESAMPLES: usize = 10_000;
@@ -16,10 +17,10 @@ pub struct Interval {
     pub high: f64,
 }
 
-/// 95 % interval of the mean over groups (prompts) of the means of their values (samples): a hierarchical bootstrap.
+/// 95 % interval of [`combined`](super::combined()), the mean over groups (prompts) of their values (samples): a hierarchical bootstrap.
 ///
 /// Each resample draws as many groups as there are, with replacement, and from each drawn group as many values as it
-/// has, with replacement; its figure is the mean of the drawn groups' means. The interval runs from the 2.5th to the
+/// has, with replacement; its figure is the combined mean of what was drawn. The interval runs from the 2.5th to the
 /// 97.5th percentile of the figures ("percentile interval"; Efron and Tibshirani, "An Introduction to the Bootstrap",
 /// 1993, chapter 13; resampling at every level: Davison and Hinkley, "Bootstrap Methods and their Application", 1997,
 /// section 3.8). With one group it is the ordinary bootstrap over its values. With few groups it is narrower than it
@@ -27,8 +28,8 @@ pub struct Interval {
 ///
 /// # Errors
 /// The reason, where there is nothing to resample.
-pub fn interval(groups: &[Vec<f64>], seed: u64) -> Result<Interval, NoInterval> {
-    let groups: Vec<&[f64]> = groups.iter().map(Vec::as_slice).filter(|group| !group.is_empty()).collect();
+pub fn interval(groups: &[Vec<Quotient>], seed: u64) -> Result<Interval, NoInterval> {
+    let groups: Vec<&[Quotient]> = groups.iter().map(Vec::as_slice).filter(|group| !group.is_empty()).collect();
     match groups.as_slice() {
         [] => return Err(NoInterval::NoSample),
         [only] if only.len() < 2 => return Err(NoInterval::OneSample),
@@ -42,13 +43,20 @@ pub fn interval(groups: &[Vec<f64>], seed: u64) -> Result<Interval, NoInterval> 
     }
 }
 
-fn resample(groups: &[&[f64]], random: &mut SplitMix64) -> f64 {
-    let means = (0..groups.len()).map(|_| {
+fn resample(groups: &[&[Quotient]], random: &mut SplitMix64) -> f64 {
+    let (mut numerator, mut denominator) = (0.0, 0.0);
+    for _ in 0..groups.len() {
         let group = groups[random.below(groups.len())];
-        let sum: f64 = (0..group.len()).map(|_| group[random.below(group.len())]).sum();
-        sum / group.len() as f64
-    });
-    mean(&means.collect::<Vec<f64>>()).unwrap_or_default()
+        let (mut counted, mut time) = (0.0, 0.0);
+        for _ in 0..group.len() {
+            let drawn = group[random.below(group.len())];
+            counted += drawn.numerator;
+            time += drawn.denominator;
+        }
+        numerator += counted / group.len() as f64;
+        denominator += time / group.len() as f64;
+    }
+    numerator / denominator
 }
 
 #[cfg(test)]
@@ -56,6 +64,12 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    fn interval(groups: &[Vec<f64>], seed: u64) -> Result<Interval, NoInterval> {
+        let groups: Vec<Vec<Quotient>> =
+            groups.iter().map(|group| group.iter().copied().map(Quotient::from).collect()).collect();
+        super::interval(&groups, seed)
+    }
 
     #[test]
     fn one_sample_has_no_interval() {
@@ -79,6 +93,18 @@ mod tests {
         let same = interval(&[vec![1.0, 3.0], vec![1.0, 3.0], vec![1.0, 3.0]], 7).unwrap();
         let apart = interval(&[vec![1.0, 3.0], vec![11.0, 13.0], vec![21.0, 23.0]], 7).unwrap();
         assert!(apart.high - apart.low > 3.0 * (same.high - same.low));
+    }
+
+    #[test]
+    fn the_interval_of_a_rate_surrounds_its_mean() {
+        // 16 tokens in 1, 1 and 7 s: 48 tokens in 9 s are 5.33/s. The mean of the rates, 11.4/s, is far above.
+        let slow = [1.0, 1.0, 7.0].map(|time| Quotient { numerator: 16.0, denominator: time });
+        let found = super::interval(&[slow.to_vec()], 3).unwrap();
+        assert!(found.low < 5.33 && 5.33 < found.high, "{found:?}");
+        assert!(
+            (found.low - 16.0 / 7.0).abs() < 1e-9 && (found.high - 16.0).abs() < 1e-9,
+            "all slow, all fast: {found:?}"
+        );
     }
 
     proptest! {

@@ -3,6 +3,7 @@
 
 mod balance;
 mod bootstrap;
+mod combined;
 mod no_interval;
 mod order;
 mod paired;
@@ -12,6 +13,7 @@ mod split_mix;
 
 pub use balance::{Balance, balance};
 pub use bootstrap::{Interval, RESAMPLES, interval};
+pub use combined::{Quotient, combined};
 pub use no_interval::NoInterval;
 pub use order::{mad, mean, median, percentile};
 pub use paired::{Ratio, more_rounds, ratio, ratio_apart};

@@ -200,12 +200,12 @@ fn rounds(side: &[&[(usize, f64)]]) -> Vec<f64> {
     found.into_values().filter_map(|values| mean(&values)).collect()
 }
 
-/// The number of further rounds until a difference of the share `wanted` is detectable with 90 % power; 0 where it already is,
-/// `None` where the width of the interval is unknown.
+/// The number of further rounds until a difference of the share `wanted` is detectable with 90 % power, where one of `detectable` is after
+/// so many rounds; 0 where it already is, `None` where the width of the interval is unknown.
 ///
 /// The width shrinks with the root of the number: `rounds x ((ln(1 + detectable) / ln(1 + wanted))^2 - 1)`, rounded up.
-pub fn more_rounds(found: &Ratio, rounds: usize, wanted: f64) -> Option<usize> {
-    let times = (found.detectable.ln_1p() / wanted.ln_1p()).powi(2) - 1.0;
+pub fn more_rounds(detectable: f64, rounds: usize, wanted: f64) -> Option<usize> {
+    let times = (detectable.ln_1p() / wanted.ln_1p()).powi(2) - 1.0;
     times.is_finite().then(|| (rounds as f64 * times).ceil().max(0.0) as usize)
 }
 
@@ -265,10 +265,10 @@ mod tests {
 
     #[test]
     fn more_rounds_shrink_it_by_the_root() {
-        let found = Ratio { ratio: 1.0, low: 0.98, high: 1.02, detectable: 0.04f64.exp_m1(), pairs: 25 };
-        assert_eq!(more_rounds(&found, 5, 0.02f64.exp_m1()), Some(15));
-        assert_eq!(more_rounds(&found, 5, 0.05), Some(0));
-        assert_eq!(more_rounds(&found, 5, 0.0), None);
+        let detectable = 0.04f64.exp_m1();
+        assert_eq!(more_rounds(detectable, 5, 0.02f64.exp_m1()), Some(15));
+        assert_eq!(more_rounds(detectable, 5, 0.05), Some(0));
+        assert_eq!(more_rounds(detectable, 5, 0.0), None);
     }
 
     proptest! {

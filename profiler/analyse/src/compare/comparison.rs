@@ -234,7 +234,7 @@ with_reasons! {
         pub unit: String,
         /// Whether a higher value is the better one.
         pub higher_is_better: bool,
-        /// Mean over the prompts of the means over their samples.
+        /// Mean over the prompts of the means over their samples; of a rate mean tokens / mean time.
         pub baseline: Recorded<f64>,
         /// The same of the other side.
         pub other: Recorded<f64>,
@@ -260,6 +260,15 @@ with_reasons! {
         /// Entries of `reasons` under other names.
         #[serde(default, rename = "reasons", getter = "Self::reasons", skip_serializing_if = "Reasons::is_empty")]
         pub notes: Reasons,
+    }
+}
+
+impl FigureRow {
+    /// The rounds that the ratio is of: pairs of the prompt that has the most of them.
+    #[must_use]
+    pub fn rounds(&self) -> usize {
+        let of_prompts = self.prompts.iter().map(|prompt| prompt.pairs.len()).max();
+        of_prompts.filter(|rounds| *rounds > 0).unwrap_or(self.pairs)
     }
 }
 
@@ -349,7 +358,8 @@ with_reasons! {
         pub baseline_s: f64,
         /// On the other.
         pub other_s: f64,
-        /// `(other_s - baseline_s) / (whole other_s - whole baseline_s)`; absent where the whole does not differ.
+        /// `(other_s - baseline_s) / (whole other_s - whole baseline_s)`; absent where the whole does not differ, or where parts
+        /// change in both directions.
         pub share: Recorded<f64>,
         /// Entries of `reasons` under other names.
         #[serde(default, rename = "reasons", getter = "Self::reasons", skip_serializing_if = "Reasons::is_empty")]

@@ -2,7 +2,7 @@
 
 use super::comparison::{Assessment, FigureRow, PairRow, PromptRatio, Shift};
 use super::pairing::GroupPair;
-use crate::summary::{CASE_FIGURES, NO_SAMPLE, no_interval};
+use crate::summary::{CASE_FIGURES, NO_SAMPLE, mean_of, no_interval};
 use record::{Case, METRICS, Reason, Reasons, Recorded, Unit};
 use statistics::{NoInterval, Ratio, mad, mean, median, more_rounds, ratio, ratio_apart};
 
@@ -26,6 +26,8 @@ struct Compared {
     /// A case has one value, not one per round.
     once: bool,
     values: Box<dyn Fn(&Case) -> Rounds>,
+    /// The mean over cases, as in summaries.
+    mean: Box<dyn Fn(&[&Case]) -> Option<f64>>,
 }
 
 /// The values of a prompt on both sides.
@@ -40,6 +42,11 @@ pub fn names() -> Vec<&'static str> {
     compared().iter().map(|metric| metric.name).collect()
 }
 
+/// Whether a case has one value of a metric, however many rounds there are.
+pub(super) fn is_once(metric: &str) -> bool {
+    CASE_FIGURES.iter().any(|once| once.name == metric)
+}
+
 fn compared() -> Vec<Compared> {
     let of_samples = METRICS.iter().map(|metric| Compared {
         name: metric.name,
@@ -49,6 +56,7 @@ fn compared() -> Vec<Compared> {
         values: Box::new(|case| {
             case.clean_samples().filter_map(|sample| Some((sample.round, (metric.value)(sample)?))).collect()
         }),
+        mean: Box::new(|cases| mean_of(metric, cases.iter().copied())),
     });
     let once = CASE_FIGURES.iter().map(|once| Compared {
         name: once.name,
@@ -56,6 +64,7 @@ fn compared() -> Vec<Compared> {
         higher_is_better: false,
         once: true,
         values: Box::new(|case| (once.value)(case).map(|value| (0, value)).into_iter().collect()),
+        mean: Box::new(|cases| mean(&cases.iter().filter_map(|case| (once.value)(case)).collect::<Vec<_>>())),
     });
     of_samples.chain(once).collect()
 }
@@ -73,9 +82,9 @@ fn row<'a>(pair: &GroupPair<'a>, metric: &Compared, shift: Option<&Shift>, thres
         other: (metric.values)(o),
     };
     let values: Vec<Values<'_>> = pair.prompts().map(of_prompt).collect();
-    let baseline = middle(values.iter().map(|values| values.baseline.as_slice()));
-    let other = middle(values.iter().map(|values| values.other.as_slice()));
-    let sides = [("baseline", baseline, cases(pair, |(b, _)| b)), ("other", other, cases(pair, |(_, o)| o))];
+    let (cases_of_baseline, cases_of_other) = (cases(pair, |(b, _)| b), cases(pair, |(_, o)| o));
+    let (baseline, other) = ((metric.mean)(&cases_of_baseline), (metric.mean)(&cases_of_other));
+    let sides = [("baseline", baseline, cases_of_baseline), ("other", other, cases_of_other)];
     let estimated = sides.into_iter().filter_map(|(side, value, cases)| {
         value?;
         Some((side.to_owned(), estimated(&cases, metric)?.clone()))
@@ -110,7 +119,7 @@ fn row<'a>(pair: &GroupPair<'a>, metric: &Compared, shift: Option<&Shift>, thres
     };
     let finding = assess(found.low, found.high, metric.higher_is_better, threshold);
     let more_rounds = match finding {
-        Assessment::Unknown => Recorded::of(more_rounds(&found, rounds(&values), threshold), NO_WIDTH),
+        Assessment::Unknown => Recorded::of(more_rounds(found.detectable, rounds(&values), threshold), NO_WIDTH),
         _ => Recorded::absent("the interval shows a finding already"),
     };
     FigureRow {
@@ -134,13 +143,6 @@ fn cases<'a>(pair: &GroupPair<'a>, side: fn((&'a Case, &'a Case)) -> &'a Case) -
 /// Why the metric is an estimate in one of the samples, if it is in any.
 fn estimated<'a>(cases: &[&'a Case], metric: &Compared) -> Option<&'a String> {
     cases.iter().flat_map(|case| case.clean_samples()).find_map(|sample| sample.estimated.get(metric.name))
-}
-
-/// Mean over the prompts of their means.
-fn middle<'v>(prompts: impl Iterator<Item = &'v [(usize, f64)]>) -> Option<f64> {
-    let means: Vec<f64> =
-        prompts.filter_map(|values| mean(&values.iter().map(|(_, value)| *value).collect::<Vec<_>>())).collect();
-    mean(&means)
 }
 
 /// Rounds of the prompt that has the most of them.

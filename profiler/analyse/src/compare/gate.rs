@@ -2,7 +2,8 @@
 
 use super::comparison::{Comparability, Comparison, Contrast, FigureRow, GateRow, Outcome};
 use super::figures;
-use record::{Error, Reason, Reasons, Recorded, nearest};
+use record::{Error, Reason, Reasons, Recorded, Setting, nearest, short_percent};
+use statistics::more_rounds;
 
 /// Why a metric has no ratio in a contrast without a row of it.
 const NO_SAMPLE: &str = "no sample of either side has this metric";
@@ -43,9 +44,9 @@ impl std::str::FromStr for Gate {
     }
 }
 
-/// Checks every gate on every contrast.
-pub(super) fn check(contrasts: &[Contrast], gates: &[Gate]) -> Vec<GateRow> {
-    gates.iter().flat_map(|gate| contrasts.iter().map(move |contrast| judge(contrast, gate))).collect()
+/// Checks every gate on every contrast. `threshold` is the smallest difference that matters, as a share.
+pub(super) fn check(contrasts: &[Contrast], gates: &[Gate], threshold: f64) -> Vec<GateRow> {
+    gates.iter().flat_map(|gate| contrasts.iter().map(move |contrast| judge(contrast, gate, threshold))).collect()
 }
 
 /// The worst outcome: failed, else not judged, else passed.
@@ -58,13 +59,16 @@ pub fn outcome(comparison: &Comparison) -> Outcome {
     }
 }
 
-/// Fails where the whole interval is beyond the allowed change:
+/// Fails where the whole interval is beyond the allowed change, passes where all of it is within:
 ///
 /// ```text
-/// higher is better    high < 1 - allowed
-/// lower is better     low > 1 + allowed
+///                     failed                passed
+/// higher is better    high < 1 - allowed    low  >= 1 - allowed
+/// lower is better     low  > 1 + allowed    high <= 1 + allowed
 /// ```
-fn judge(contrast: &Contrast, gate: &Gate) -> GateRow {
+/// An interval with the limit inside passes if the comparison was precise enough: `detectable <= max(allowed, threshold)`. Else a change
+/// beyond the limit could have gone unnoticed, and the gate is not judged.
+fn judge(contrast: &Contrast, gate: &Gate, threshold: f64) -> GateRow {
     let found = contrast.figures.iter().find(|row| row.metric == gate.metric);
     let (outcome, text) = match found {
         _ if contrast.work.label == Comparability::NotComparable => {
@@ -74,7 +78,7 @@ fn judge(contrast: &Contrast, gate: &Gate) -> GateRow {
         }
         None => (Outcome::NotJudged, NO_SAMPLE.to_owned()),
         Some(figure) => match interval(figure) {
-            Ok(interval) => judge_interval(contrast, figure, interval, gate.allowed),
+            Ok(interval) => judge_interval(contrast, figure, interval, (gate.allowed, threshold)),
             Err(reason) => (Outcome::NotJudged, reason.to_string()),
         },
     };
@@ -104,9 +108,13 @@ fn judge_interval(
     contrast: &Contrast,
     figure: &FigureRow,
     [ratio, low, high]: [f64; 3],
-    allowed: f64,
+    (allowed, threshold): (f64, f64),
 ) -> (Outcome, String) {
-    let beyond = if figure.higher_is_better { high < 1.0 - allowed } else { low > 1.0 + allowed };
+    let (beyond, within) = match figure.higher_is_better {
+        true => (high < 1.0 - allowed, low >= 1.0 - allowed),
+        false => (low > 1.0 + allowed, high <= 1.0 + allowed),
+    };
+    let too_wide = (!beyond && !within).then(|| too_wide(figure, allowed.max(threshold))).flatten();
     let change = |ratio: f64| format!("{:+.1} %", (ratio - 1.0) * 100.0);
     let on_word = match contrast.work.label {
         Comparability::EqualOnWord => "; the work is equal as you state",
@@ -116,10 +124,36 @@ fn judge_interval(
     let estimate = estimate.map_or_else(String::new, |reason| format!("; it is an estimate: {reason}"));
     let text = format!("{} [{}, {}]", change(ratio), change(low), change(high));
     let limit = if figure.higher_is_better { change(1.0 - allowed) } else { change(1.0 + allowed) };
-    match beyond {
-        true => (Outcome::Failed, format!("{text}: the whole interval is worse than {limit}{on_word}{estimate}")),
-        false => (Outcome::Passed, format!("{text}: not all of the interval is worse than {limit}{on_word}{estimate}")),
+    let (outcome, why) = match too_wide {
+        _ if beyond => (Outcome::Failed, format!("the whole interval is worse than {limit}")),
+        Some(why) => (Outcome::NotJudged, format!("cannot be judged: {limit} is within the interval, and {why}")),
+        None if within => (Outcome::Passed, format!("none of the interval is worse than {limit}")),
+        None => (Outcome::Passed, format!("not all of the interval is worse than {limit}")),
+    };
+    (outcome, format!("{text}: {why}{on_word}{estimate}"))
+}
+
+/// Why an interval is too wide to detect a change of the share `wanted`, and how many measurements would be enough; `None` where it is
+/// not.
+fn too_wide(figure: &FigureRow, wanted: f64) -> Option<String> {
+    let detectable = match figure.detectable.as_result() {
+        Ok(detectable) if *detectable <= wanted => return None,
+        Ok(detectable) => *detectable,
+        Err(reason) => return Some(format!("the detectable difference is unknown ({reason})")),
+    };
+    let what = format!(
+        "only differences of {} or more are detectable, not {}",
+        short_percent(detectable),
+        short_percent(wanted)
+    );
+    if figures::is_once(&figure.metric) {
+        return Some(format!("{what}: this figure is measured once for each prompt, so more prompts are needed"));
     }
+    let rounds = figure.rounds();
+    let more = more_rounds(detectable, rounds, wanted).map(|more| {
+        format!(": about {more} more rounds are needed, {} in all ({} {})", rounds + more, Setting::Runs, rounds + more)
+    });
+    Some(format!("{what}{}", more.unwrap_or_default()))
 }
 
 #[cfg(test)]
@@ -136,6 +170,8 @@ mod tests {
             ratio: interval.0.into(),
             low: interval.1.into(),
             high: interval.2.into(),
+            detectable: 0.03.into(),
+            pairs: 5,
             ..FigureRow::absent("not compared")
         };
         Contrast {
@@ -149,17 +185,17 @@ mod tests {
     fn only_a_whole_interval_beyond_it_fails() {
         let gate: Gate = "decode_tps=5".parse().unwrap();
         let of = |ratio, low, high| {
-            judge(&contrast("decode_tps", true, (ratio, low, high), Comparability::Equal), &gate).outcome
+            judge(&contrast("decode_tps", true, (ratio, low, high), Comparability::Equal), &gate, 0.02).outcome
         };
         assert_eq!(of(0.90, 0.88, 0.92), Outcome::Failed);
         assert_eq!(of(0.90, 0.84, 0.96), Outcome::Passed);
         assert_eq!(of(1.20, 1.10, 1.30), Outcome::Passed);
         let gate: Gate = "memory_peak_bytes=10%".parse().unwrap();
-        let found = judge(&contrast("memory_peak_bytes", false, (1.2, 1.11, 1.3), Comparability::Equal), &gate);
+        let found = judge(&contrast("memory_peak_bytes", false, (1.2, 1.11, 1.3), Comparability::Equal), &gate, 0.02);
         assert_eq!(found.outcome, Outcome::Failed);
         assert!(found.text.contains("+20.0 %") && found.text.contains("+10.0 %"), "{}", found.text);
         let on_word = contrast("memory_peak_bytes", false, (1.0, 0.98, 1.02), Comparability::EqualOnWord);
-        let found = judge(&on_word, &gate);
+        let found = judge(&on_word, &gate, 0.02);
         assert_eq!(found.outcome, Outcome::Passed);
         assert!(found.text.ends_with("equal as you state"), "{}", found.text);
     }
@@ -167,7 +203,7 @@ mod tests {
     #[test]
     fn a_gate_that_cannot_be_judged_has_not_passed() {
         let gate: Gate = "decode_tps=5".parse().unwrap();
-        let found = judge(&contrast("decode_tps", true, (0.5, 0.4, 0.6), Comparability::NotComparable), &gate);
+        let found = judge(&contrast("decode_tps", true, (0.5, 0.4, 0.6), Comparability::NotComparable), &gate, 0.02);
         assert_eq!(found.outcome, Outcome::NotJudged);
         assert_eq!(
             judge(
@@ -175,11 +211,32 @@ mod tests {
                     work: Work { label: Comparability::Equal, ..Work::absent("not compared") },
                     ..Contrast::absent("not compared")
                 },
-                &gate
+                &gate,
+                0.02
             )
             .outcome,
             Outcome::NotJudged
         );
+    }
+
+    #[test]
+    fn an_interval_that_is_too_wide_is_not_judged() {
+        let wide = |metric: &str, interval, detectable: f64, allowed: f64| {
+            let mut found = contrast(metric, true, interval, Comparability::Equal);
+            found.figures[0].detectable = detectable.into();
+            judge(&found, &Gate { metric: metric.to_owned(), allowed }, 0.02)
+        };
+        let found = wide("decode_tps", (1.01, 0.7, 1.4), 0.5, 0.05);
+        assert_eq!(found.outcome, Outcome::NotJudged);
+        insta::assert_snapshot!(found.text, @"+1.0 % [-30.0 %, +40.0 %]: cannot be judged: -5.0 % is within the interval, and only differences of 50 % or more are detectable, not 5 %: about 341 more rounds are needed, 346 in all (`runs` 346)");
+        // All of it is on the good side, or the comparison was precise enough.
+        assert_eq!(wide("decode_tps", (1.4, 0.96, 2.0), 0.5, 0.05).outcome, Outcome::Passed);
+        assert_eq!(wide("decode_tps", (0.97, 0.94, 1.0), 0.05, 0.05).outcome, Outcome::Passed);
+        // A gate that allows nothing needs the precision of the smallest difference that matters.
+        assert_eq!(wide("decode_tps", (1.0, 0.99, 1.01), 0.02, 0.0).outcome, Outcome::Passed);
+        assert_eq!(wide("decode_tps", (1.0, 0.98, 1.02), 0.03, 0.0).outcome, Outcome::NotJudged);
+        let once = wide("first_peak_bytes", (1.01, 0.7, 1.4), 0.5, 0.05);
+        assert!(once.text.contains("more prompts are needed"), "{}", once.text);
     }
 
     #[test]

@@ -48,7 +48,7 @@ pub fn compare(sides: &Sides, threshold: f64, gates: &[Gate]) -> Comparison {
         tool: Tool::default(),
         threshold,
         sides: sides.sides.iter().map(|side| row(side, sides)).collect(),
-        gates: gate::check(&contrasts, gates),
+        gates: gate::check(&contrasts, gates, threshold),
         contrasts,
         unmatched: unmatched
             .into_iter()

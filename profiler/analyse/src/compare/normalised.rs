@@ -10,7 +10,8 @@ use engine_api::Phase;
 
 use super::comparison::NormalisedRow;
 use super::pairing::{Group, GroupPair};
-use record::{Case, Reasons, Recorded, Sample};
+use crate::summary::mean_of;
+use record::{Case, METRICS, Metric, Reasons, Recorded};
 use statistics::mean;
 
 /// A figure of one case.
@@ -19,24 +20,20 @@ type OfCase = fn(&Case, &ForwardPass) -> Option<f64>;
 /// A forward pass.
 struct ForwardPass {
     phase: Phase,
-    /// Tokens that it computes in a request.
-    tokens: fn(&Sample) -> Option<f64>,
-    /// Tokens per second.
-    rate: fn(&Sample) -> Option<f64>,
+    /// The metric that is its tokens per second.
+    rate: &'static str,
 }
 
 const PASSES: [ForwardPass; 2] = [
-    ForwardPass {
-        phase: Phase::Prefill,
-        tokens: |s| s.computed_prompt_tokens().map(|n| n as f64),
-        rate: |s| s.prefill_tps.value(),
-    },
-    ForwardPass {
-        phase: Phase::Decode,
-        tokens: |s| s.output_tokens.value().map(|n| n.saturating_sub(1) as f64),
-        rate: |s| s.decode_tps.value(),
-    },
+    ForwardPass { phase: Phase::Prefill, rate: "prefill_tps" },
+    ForwardPass { phase: Phase::Decode, rate: "decode_tps" },
 ];
+
+impl ForwardPass {
+    fn metric(&self) -> Option<&'static Metric> {
+        METRICS.iter().find(|metric| metric.name == self.rate)
+    }
+}
 
 /// Name, unit and what it is.
 const FIGURES: [(&str, &str, OfCase); 3] = [
@@ -82,9 +79,10 @@ fn bytes_per_token(case: &Case, pass: &ForwardPass) -> Option<f64> {
 }
 
 fn tokens(case: &Case, pass: &ForwardPass) -> Option<f64> {
-    case.clean_samples().find_map(pass.tokens).filter(|tokens| *tokens > 0.0)
+    let count = pass.metric()?.tokens?;
+    case.clean_samples().find_map(count).filter(|tokens| *tokens > 0).map(|tokens| tokens as f64)
 }
 
 fn rate(case: &Case, pass: &ForwardPass) -> Option<f64> {
-    mean(&case.clean_samples().filter_map(pass.rate).collect::<Vec<_>>())
+    mean_of(pass.metric()?, [case])
 }

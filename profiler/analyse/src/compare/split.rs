@@ -6,7 +6,7 @@
 //! prefill      parts = groups of ops: T x (time of the group / time of the phase), the shares from the traced pass and T the clean
 //!              pass's seconds a prompt token
 //! decode       the same with T the phase's seconds / decode steps: an output token after the first, without its sampling
-//! share        = (other - baseline) of the part / (other - baseline) of the whole
+//! share        = (other - baseline) of the part / (other - baseline) of the whole, where the parts change in one direction
 //! ```
 //! Marks cost time, on one engine more than on another: so the traced pass gives shares, and the clean pass the time that they are
 //! shares of. Parts add up to their whole on either side.
@@ -19,7 +19,7 @@ use super::comparison::{Split, SplitPart};
 use super::pairing::{Group, GroupPair};
 use crate::summary::PHASE_TIMES;
 use record::{Case, Reasons, Recorded, Sample};
-use statistics::mean;
+use statistics::{Quotient, combined};
 
 /// Groups of ops with the names of their ops. Ops with other names are those of an engine.
 pub(super) const GROUPS: &[(&str, &[&str])] = &[
@@ -77,30 +77,36 @@ const BETWEEN: &str = "between the operations";
 
 /// The splits that both sides have the figures for.
 pub(super) fn splits(pair: &GroupPair<'_>) -> Vec<Split> {
-    let prefill = |sample: &Sample| Some(sample.prefill_s.value()? / sample.computed_prompt_tokens()? as f64);
+    let per_token = |seconds: f64, tokens: usize| Quotient { numerator: seconds, denominator: tokens as f64 };
+    let prefill = |sample: &Sample| Some(per_token(sample.prefill_s.value()?, sample.computed_prompt_tokens()?));
     let decode = |sample: &Sample| {
         let steps = sample.output_tokens.value().and_then(|tokens| tokens.checked_sub(1)).filter(|steps| *steps > 0)?;
-        Some(sample.decode_s.value()? / steps as f64)
+        Some(per_token(sample.decode_s.value()?, steps))
     };
-    let prefill = forward(pair, Phase::Prefill, "prompt token", prefill);
-    let decode = forward(pair, Phase::Decode, "output token", decode);
+    let prefill = forward(pair, Phase::Prefill, "prompt token", &prefill);
+    let decode = forward(pair, Phase::Decode, "output token", &decode);
     [latency(pair), prefill, decode].into_iter().flatten().collect()
 }
 
-/// Mean over the prompts that both answered of the means over their samples, or `None` where one of them has no value.
-fn middle(pair: &GroupPair<'_>, side: usize, of: impl Fn(&Sample) -> Option<f64>) -> Option<f64> {
+/// Mean over the prompts that both answered, as in summaries, or `None` where one of them has no value.
+fn middle(pair: &GroupPair<'_>, side: usize, of: &dyn Fn(&Sample) -> Option<Quotient>) -> Option<f64> {
     let cases = pair.prompts().map(|(b, o)| if side == 0 { b } else { o });
-    let means = cases.map(|case| mean(&case.clean_samples().filter_map(&of).collect::<Vec<_>>()));
-    mean(&means.collect::<Option<Vec<f64>>>()?)
+    let groups: Vec<Vec<Quotient>> = cases.map(|case| case.clean_samples().filter_map(of).collect()).collect();
+    if groups.iter().any(Vec::is_empty) { None } else { combined(&groups) }
+}
+
+/// The same of a time.
+fn middle_time(pair: &GroupPair<'_>, side: usize, of: impl Fn(&Sample) -> Option<f64>) -> Option<f64> {
+    middle(pair, side, &|sample: &Sample| of(sample).map(Quotient::from))
 }
 
 fn latency(pair: &GroupPair<'_>) -> Option<Split> {
-    let whole = [middle(pair, 0, |s| s.latency_s.value())?, middle(pair, 1, |s| s.latency_s.value())?];
+    let whole = [middle_time(pair, 0, |s| s.latency_s.value())?, middle_time(pair, 1, |s| s.latency_s.value())?];
     let mut parts: Vec<(String, [f64; 2])> = Vec::new();
     // A phase that a side does not separate is part of its next phase: both sides are summed up to there.
     let mut waiting: (Vec<&str>, [f64; 2]) = (Vec::new(), [0.0; 2]);
     for (phase, of) in PHASE_TIMES {
-        let times = [0, 1].map(|side| middle(pair, side, |s| of(s).value()));
+        let times = [0, 1].map(|side| middle_time(pair, side, |s| of(s).value()));
         waiting.0.push(phase.name());
         for (sum, time) in waiting.1.iter_mut().zip(times) {
             *sum += time.unwrap_or_default();
@@ -116,7 +122,7 @@ fn latency(pair: &GroupPair<'_>) -> Option<Split> {
     Some(split("latency", "request", whole, parts))
 }
 
-fn forward(pair: &GroupPair<'_>, phase: Phase, per: &str, of: fn(&Sample) -> Option<f64>) -> Option<Split> {
+fn forward(pair: &GroupPair<'_>, phase: Phase, per: &str, of: &dyn Fn(&Sample) -> Option<Quotient>) -> Option<Split> {
     let whole = [middle(pair, 0, of)?, middle(pair, 1, of)?];
     let shares = [shares(&pair.baseline, phase)?, shares(&pair.other, phase)?];
     let others = others(pair, phase);
@@ -160,16 +166,25 @@ fn shares(group: &Group<'_>, phase: Phase) -> Option<Vec<f64>> {
     Some(times.into_iter().map(|time| time / whole).collect())
 }
 
+/// Shares beyond 0 and 1 by no more than this are rounding, or noise of a part that does not differ.
+const CANCEL: f64 = 0.05;
+
+/// A share of a difference says something where its parts have the same direction. Of +9 ms and -8 ms the shares would be 900 and -800 %.
 fn split(whole: &str, per: &str, times: [f64; 2], parts: Vec<(String, [f64; 2])>) -> Split {
     let difference = times[1] - times[0];
+    let share = |[baseline_s, other_s]: [f64; 2]| (other_s - baseline_s) / difference;
+    let cancel = parts.iter().any(|(_, times)| !(-CANCEL..=1.0 + CANCEL).contains(&share(*times)));
     let part = |(name, [baseline_s, other_s]): (String, [f64; 2])| SplitPart {
         name,
         baseline_s,
         other_s,
-        share: Recorded::of(
-            (difference != 0.0).then(|| (other_s - baseline_s) / difference),
-            "the whole does not differ",
-        ),
+        share: if difference == 0.0 {
+            Recorded::absent("the whole does not differ")
+        } else if cancel {
+            Recorded::absent("parts change in both directions and cancel each other")
+        } else {
+            share([baseline_s, other_s]).into()
+        },
         notes: Reasons::new(),
     };
     Split {
@@ -197,6 +212,9 @@ mod tests {
         assert!((shares[0] - 0.8).abs() < 1e-12 && (shares[1] - 0.2).abs() < 1e-12);
         let same = split("x", "y", [1.0, 1.0], vec![("a".to_owned(), [1.0, 1.0])]);
         assert_eq!(same.parts[0].share.reason().unwrap(), &"the whole does not differ");
+        let parts = vec![("a".to_owned(), [1.0, 1.9]), ("b".to_owned(), [1.0, 0.2])];
+        let cancelled = split("x", "y", [2.0, 2.1], parts);
+        assert!(cancelled.parts.iter().all(|part| part.share.reason().unwrap().as_str().contains("both directions")));
     }
 
     #[test]

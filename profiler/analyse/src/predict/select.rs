@@ -14,6 +14,8 @@ pub struct Runs {
     pub used: Vec<RunFile>,
     /// The runs that are not used, one line each.
     pub skipped: Vec<String>,
+    /// Why runs that are used because they were named would not have been chosen, one line each.
+    pub doubts: Vec<String>,
 }
 
 impl Runs {
@@ -35,10 +37,14 @@ impl Runs {
         runs
     }
 
-    /// All of the runs: a user who names runs takes the responsibility for them.
+    /// All of the runs: a user who names runs takes the responsibility for them. Those that [`usable`](Self::usable) would leave out
+    /// have a doubt.
     #[must_use]
-    pub fn all(read: Vec<Opened>) -> Self {
-        let mut runs = Self { used: read.into_iter().map(crate::complete).collect(), skipped: Vec::new() };
+    pub fn all(read: Vec<Opened>, machine: Option<&str>, tool: &Tool) -> Self {
+        let used: Vec<RunFile> = read.into_iter().map(crate::complete).collect();
+        let doubt = |file: &RunFile| Some(format!("{}: {}", file.name, refusal(file, machine, tool)?));
+        let doubts = used.iter().filter_map(doubt).collect();
+        let mut runs = Self { used, skipped: Vec::new(), doubts };
         runs.sort();
         runs
     }
@@ -115,6 +121,14 @@ mod tests {
             ),
         ] {
             assert!(reason(change).is_some_and(|text| text.contains(word)), "{word}");
+            let mut file = good();
+            file.name = "named".to_owned();
+            change(&mut file);
+            let named = Runs::all(vec![Opened { file, samples_added: false }], Some(&machine), &tool);
+            assert_eq!(named.used.len(), 1, "a user named it");
+            assert!(named.doubts[0].starts_with("named: ") && named.doubts[0].contains(word), "{:?}", named.doubts);
         }
+        let named = Runs::all(vec![Opened { file: good(), samples_added: false }], Some(&machine), &tool);
+        assert!(named.doubts.is_empty());
     }
 }

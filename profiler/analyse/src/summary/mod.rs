@@ -5,6 +5,7 @@
 mod complete;
 mod disturbances;
 mod intervals;
+mod means;
 mod probe_effect;
 mod series;
 mod summarise;
@@ -12,6 +13,7 @@ mod summarise;
 pub use complete::complete;
 pub use disturbances::{Disturbances, disturbances};
 pub use intervals::{gaps, itl};
+pub use means::{mean_of, quotients};
 pub use probe_effect::probe_effect;
 pub use series::{series, supported_trend};
 pub(crate) use summarise::no_interval;

@@ -1,9 +1,10 @@
 //! From cases to summaries: one per engine, model, thread count and depth.
 
 use engine_api::Phase;
-use statistics::{NoInterval, interval, mean, median, percentile};
+use statistics::{NoInterval, Quotient, combined, interval, median, percentile};
 
 use super::intervals::itl;
+use super::means::{clean_samples, quotients};
 use record::{
     Case, Estimate, METRICS, PhaseOrOther, Reason, Reasons, Recorded, Sample, Setting, Summary, TokenGaps, Unit,
 };
@@ -87,19 +88,20 @@ fn key(case: &Case) -> (&str, &str, usize, usize) {
 
 fn summary(cases: &[&Case], seed: u64) -> Summary {
     let samples = || cases.iter().flat_map(|case| case.clean_samples());
+    let of_cases = clean_samples(cases.iter().copied());
     let per_sample = METRICS.iter().map(|metric| {
-        let groups: Vec<Vec<f64>> =
-            cases.iter().map(|case| case.clean_samples().filter_map(metric.value).collect()).collect();
-        (metric.name, groups)
+        let values: Vec<f64> = of_cases.iter().flatten().filter_map(|sample| (metric.value)(sample)).collect();
+        (metric.name, values, quotients(metric, &of_cases))
     });
     let once = CASE_FIGURES.iter().map(|once| {
-        let groups = cases.iter().map(|case| (once.value)(case).into_iter().collect()).collect();
-        (once.name, groups)
+        let values: Vec<f64> = cases.iter().filter_map(|case| (once.value)(case)).collect();
+        let groups = values.iter().map(|&value| vec![Quotient::from(value)]).collect();
+        (once.name, values, groups)
     });
-    let metrics = per_sample.chain(once).map(|(name, groups): (&str, Vec<Vec<f64>>)| {
+    let metrics = per_sample.chain(once).map(|(name, values, groups): (&str, Vec<f64>, Vec<Vec<Quotient>>)| {
         let without =
             || samples().find_map(|sample| sample.reasons().remove(name)).map_or(NO_SAMPLE.into(), Reason::new);
-        (name.to_owned(), Recorded::from(estimate(&groups, seed).ok_or_else(without)))
+        (name.to_owned(), Recorded::from(estimate(&values, &groups, seed).ok_or_else(without)))
     });
     let metrics = metrics.collect();
     let without_gaps = samples().find_map(|sample| sample.token_times_s.stated_reason());
@@ -123,18 +125,16 @@ fn summary(cases: &[&Case], seed: u64) -> Summary {
     }
 }
 
-/// Mean over the groups of their means, with the interval of [`interval`]; extremes and median over all values.
-fn estimate(groups: &[Vec<f64>], seed: u64) -> Option<Estimate> {
-    let values: Vec<f64> = groups.concat();
-    let means: Vec<f64> = groups.iter().filter_map(|group| mean(group)).collect();
+/// The [`combined`] mean of the groups with its [`interval`]; extremes and median over all values.
+fn estimate(values: &[f64], groups: &[Vec<Quotient>], seed: u64) -> Option<Estimate> {
     let interval = interval(groups, seed).map_err(|why| Reason::new(no_interval(why)));
     let estimate = Estimate {
-        mean: mean(&means)?,
+        mean: combined(groups)?,
         low: interval.as_ref().map(|interval| interval.low).map_err(Reason::clone).into(),
         high: interval.map(|interval| interval.high).into(),
-        min: percentile(&values, 0.0)?,
-        median: median(&values)?,
-        max: percentile(&values, 100.0)?,
+        min: percentile(values, 0.0)?,
+        median: median(values)?,
+        max: percentile(values, 100.0)?,
         n: values.len(),
     };
     Some(estimate)
@@ -182,6 +182,17 @@ mod tests {
         assert!((latency.max - 3.0).abs() < 1e-12);
         assert_eq!(latency.n, 4);
         assert!(latency.interval().is_some());
+    }
+
+    #[test]
+    fn a_rate_is_tokens_by_time_with_an_interval_around_it() {
+        let found = summarise(&[case("a", "p", &[1.0, 1.0, 7.0])], 1);
+        let metrics = &found[0].metrics;
+        let (tps, latency) = (metrics.get("tps").unwrap(), metrics.get("latency_s").unwrap());
+        assert!((tps.mean - 10.0 / latency.mean).abs() < 1e-12, "10 tokens / 3 s, not the mean of 10, 10 and 1.4");
+        let (low, high) = tps.interval().unwrap();
+        assert!(low < tps.mean && tps.mean < high);
+        assert!((tps.median - 10.0).abs() < 1e-12, "of the samples");
     }
 
     #[test]

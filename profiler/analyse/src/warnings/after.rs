@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::worst::worst;
 use super::{STEAL, Warning};
 use crate::drift::{Drift, drift};
+use crate::served_weights::served_weights;
 use crate::summary::disturbances;
 use record::plan::{MOST_WARMUPS, STEADY};
 use record::{Case, Pass, ProbeEffect, RunFile, Sample, Status, TopLogprobs};
@@ -47,6 +48,8 @@ pub fn after(file: &RunFile, probes: &[ProbeEffect]) -> Vec<Warning> {
             Warning::Substituted(model.name.clone(), substitution.what.clone(), substitution.used.clone())
         }));
     }
+    let weights = served_weights(file).into_iter();
+    found.extend(weights.filter(|weights| weights.contradiction.is_some()).map(Warning::OtherWeights));
     found.extend(
         file.cases
             .iter()

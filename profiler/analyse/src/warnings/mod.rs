@@ -10,6 +10,7 @@ mod text;
 mod worst;
 
 use crate::drift::Drift;
+use crate::served_weights::ServedWeights;
 use crate::summary::Disturbances;
 
 pub use after::after;
@@ -135,6 +136,8 @@ pub enum Warning {
     Synthetic(Vec<String>),
     /// Something stands in for what a model's files do not contain: the model, what is missing, what was used.
     Substituted(String, String, String),
+    /// A server does not list the file that was named for it, or reports other weights.
+    OtherWeights(ServedWeights),
     /// Time was virtual: the numbers are not those of a machine.
     VirtualTime,
     /// Cases failed: their number, and that of all cases.

@@ -1,6 +1,7 @@
 //! The text of each warning: the problem, its effect on the numbers, and the advice.
 
 use super::Warning;
+use crate::served_weights::ServedWeights;
 use record::{Action, Pass, Setting};
 
 impl Warning {
@@ -108,6 +109,10 @@ impl Warning {
                 in_cases(*cases), share * 100.0
             ),
             Self::Synthetic(names) => format!("{}: synthetic weights: shapes and types are those of the model, values are random, and outputs are meaningless", names.join(", ")),
+            Self::OtherWeights(ServedWeights { model, server, contradiction }) => format!(
+                "{model} is the file that {} names for {server}, but {}: sizes, bytes and limits are those of the file, and wrong if the server has other weights; name the model that it has, or omit {}",
+                Setting::Model, contradiction.as_deref().unwrap_or("nothing shows that it has this file"), Setting::Model
+            ),
             Self::Substituted(model, what, used) => format!("{model}: its files contain no {what}; used instead: {used}"),
             Self::VirtualTime => "time is virtual: the engine advances a clock instead of computing, and the numbers are not those of this machine".to_owned(),
             Self::Failures(failed, all) => format!("{failed} of {all} cases failed; \"Failures\" has the reasons"),

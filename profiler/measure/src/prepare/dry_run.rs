@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use models::fetch::{Quiet, Reference, Settings};
 use models::{Bytes, Error as ModelError, cost, registry};
 use record::environment::Environment;
-use record::{Error, short_percent};
+use record::{Error, Store, short_percent};
 use traces::Nanos;
 
 use super::{defaults, engines, locate, model, prompt, served};
@@ -17,6 +17,12 @@ use crate::plan::{EngineChoice, Options, check};
 /// The errors of a run before it measures anything.
 pub fn dry_run(options: &Options, environment: &Environment) -> Result<String, Error> {
     check(options)?;
+    if let Some(dir) = &options.output.out {
+        Store::check_new(dir)?;
+    }
+    if let Some(dir) = &options.output.resume {
+        Store::check_resumed(dir)?;
+    }
     let mut options = defaults(options, environment);
     let choices = engines::open(&mut options)?;
     let set = prompt::prompt_set(&options.workload.prompts)?;

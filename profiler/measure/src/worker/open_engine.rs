@@ -68,7 +68,7 @@ impl OpenEngine {
         let pid = if virtual_clock.is_some() { options.number } else { std::process::id() };
         let engine = Self {
             engine,
-            process: Process { pid, name: options.title.clone() },
+            process: Process { pid, name: redaction::without_known(&options.title).into_owned() },
             session: None,
             meter,
             wanted: counters,

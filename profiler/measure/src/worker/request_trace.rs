@@ -139,7 +139,11 @@ pub(super) fn write_load(
 /// The request, from the begin of its first phase to the end of its last one.
 fn request(spec: &RequestSpec, tid: u32, start: Nanos, end: Nanos) -> Event {
     let round = if spec.warmup { ("warm_up", Value::from(spec.round)) } else { ("round", Value::from(spec.round)) };
-    let args = Args::new(&[("case", Value::Text(interned(&spec.case))), ("pass", Value::Text(pass(spec))), round]);
+    let args = Args::new(&[
+        ("case", Value::Text(interned(&redaction::without_known(&spec.case)))),
+        ("pass", Value::Text(pass(spec))),
+        round,
+    ]);
     span(Category::Request, "request", tid, start, end, args)
 }
 

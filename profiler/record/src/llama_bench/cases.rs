@@ -1,7 +1,7 @@
 //! Cases from tests: prompts with their generations, and tests that stand alone.
 
 use super::test::Test;
-use crate::{Case, CaseNote, Reason, Recorded, Sample, Status};
+use crate::{Case, CaseNote, Reason, Reasons, Recorded, Sample, Status};
 
 /// Why a figure is absent.
 const NOT_MEASURED: &str = "llama-bench does not measure it";
@@ -82,9 +82,11 @@ fn of_prompt(prompt: &Test, generation: Option<&Test>) -> Case {
             decode_s: figure(generation.map_or(&[], |test| &test.times_ns), round, NO_GENERATION)
                 .map(|nanos| nanos / 1e9),
             decode_tps: figure(generation.map_or(&[], |test| &test.rates), round, NO_GENERATION),
+            estimated: doubts([("prefill", Some(prompt)), ("decode", generation)]),
             ..Sample::absent(NOT_MEASURED)
         })
         .collect();
+    count_outputs(&mut case, generation);
     match generation {
         Some(test) if test.depth != end => {
             let note = format!("decoded after {} tokens, not after {end}", test.depth);
@@ -106,10 +108,20 @@ fn of_generation(test: &Test) -> Case {
             output_tokens: (test.generated + 1).into(),
             decode_s: figure(&test.times_ns, round, NO_GENERATION).map(|nanos| nanos / 1e9),
             decode_tps: figure(&test.rates, round, NO_GENERATION),
+            estimated: doubts([("decode", Some(test))]),
             ..Sample::absent(NO_PROMPT)
         })
         .collect();
+    count_outputs(&mut case, Some(test));
     case
+}
+
+/// Says why there is one output token more than the file has.
+fn count_outputs(case: &mut Case, generation: Option<&Test>) {
+    if let Some(test) = generation {
+        let note = format!("{} of `n_gen`, and the first one, which is a result of the prompt", test.generated);
+        case.notes.set(CaseNote::OutputTokens, note);
+    }
 }
 
 /// Its rate counts the tokens of both parts, which is no rate of this program.
@@ -124,11 +136,25 @@ fn of_both(test: &Test) -> Case {
                 output_tokens: test.generated.into(),
                 tps: latency_s.clone().map(|seconds| test.generated as f64 / seconds),
                 latency_s,
+                estimated: test
+                    .contradiction
+                    .iter()
+                    .flat_map(|why| ["tps", "latency_s"].map(|name| (name.to_owned(), why.clone())))
+                    .collect(),
                 ..Sample::absent(TOGETHER)
             }
         })
         .collect();
     case
+}
+
+/// Why time and rate of a phase are doubtful, by the fields of a sample.
+fn doubts<const N: usize>(phases: [(&str, Option<&Test>); N]) -> Reasons {
+    let of_phase = |(phase, test): (&str, Option<&Test>)| {
+        let why = test?.contradiction.clone()?;
+        Some([format!("{phase}_s"), format!("{phase}_tps")].map(|field| (field, why.clone())))
+    };
+    phases.into_iter().filter_map(of_phase).flatten().collect()
 }
 
 /// The figure of one repetition. A test that was not run has none, for `reason`.

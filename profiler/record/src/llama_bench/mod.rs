@@ -76,6 +76,9 @@ pub(crate) fn parse(path: &Path, text: &str) -> Result<Option<Bench>, Error> {
             "it has means of the repetitions and not the repetitions, so intervals are those of one value".to_owned(),
         );
     }
+    for (test, why) in tests.iter().filter_map(|test| Some((test, test.contradiction.as_ref()?))) {
+        notes.push(format!("{} of {}: {why}; its figures are marked as estimates", test.what(), test.model()));
+    }
     let Some(first) = tests.first().filter(|_| !cases.is_empty()) else {
         let problem = match notes.as_slice() {
             [] => "has no test of a prompt or of a generation".to_owned(),

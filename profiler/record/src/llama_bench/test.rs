@@ -34,6 +34,8 @@ pub(super) struct Test {
     pub(super) rates: Vec<Option<f64>>,
     /// The figures are the means of the repetitions.
     pub(super) only_means: bool,
+    /// Why its figures are doubtful: its means are not those of its repetitions.
+    pub(super) contradiction: Option<String>,
 }
 
 /// A field with an invalid value.
@@ -76,13 +78,25 @@ impl Test {
             times_ns: figures(record, "samples_ns")?,
             rates: figures(record, "samples_ts")?,
             only_means: false,
+            contradiction: None,
         };
         if test.times_ns.is_empty() && test.rates.is_empty() {
             test.only_means = true;
             test.times_ns = vec![positive(number(record, "avg_ns")?)];
             test.rates = vec![positive(number(record, "avg_ts")?)];
+            test.contradiction = test.impossible_means();
         } else {
             test.complete_rates();
+            let stated = [("avg_ts", "samples_ts", &test.rates), ("avg_ns", "samples_ns", &test.times_ns)];
+            let (times, rates) = (test.times_ns.len(), test.rates.len());
+            if times > 0 && times != rates {
+                let text = format!("`samples_ns` has {times} repetitions, and `samples_ts` {rates}: some are missing");
+                test.contradiction = Some(text);
+            }
+            for (mean, list, repetitions) in stated {
+                let stated = positive(number(record, mean)?);
+                test.contradiction = test.contradiction.or_else(|| contradiction((mean, stated), (list, repetitions)));
+            }
         }
         Ok(test)
     }
@@ -103,6 +117,20 @@ impl Test {
         }
     }
 
+    /// Where the mean rate is below what the mean time gives: the mean of rates is at least the rate of the mean time.
+    fn impossible_means(&self) -> Option<String> {
+        let ([Some(time)], [Some(rate)]) = (self.times_ns.as_slice(), self.rates.as_slice()) else { return None };
+        let least = (self.prompt + self.generated) as f64 * 1e9 / time;
+        (*rate < least * (1.0 - TOLERANCE)).then(|| {
+            let shown = crate::figures::significant;
+            format!(
+                "its `avg_ts` is {}, and its tokens and `avg_ns` give {}: one of them is wrong",
+                shown(*rate),
+                shown(least)
+            )
+        })
+    }
+
     pub(super) fn is_prompt(&self) -> bool {
         self.prompt > 0 && self.generated == 0
     }
@@ -114,6 +142,16 @@ impl Test {
     /// The same model and settings, on as many threads.
     pub(super) fn is_beside(&self, other: &Self) -> bool {
         (self.model(), self.threads, &self.variant) == (other.model(), other.threads, &other.variant)
+    }
+
+    /// Its name in llama-bench's tables: `pp512`, `tg128`, `pp512+tg128`, with ` @ d4096` after a context.
+    pub(super) fn what(&self) -> String {
+        let depth = if self.depth > 0 { format!(" @ d{}", self.depth) } else { String::new() };
+        match (self.prompt, self.generated) {
+            (prompt, 0) => format!("pp{prompt}{depth}"),
+            (0, generated) => format!("tg{generated}{depth}"),
+            (prompt, generated) => format!("pp{prompt}+tg{generated}{depth}"),
+        }
     }
 
     /// The label of its engine.
@@ -170,6 +208,21 @@ pub(super) fn merged(tests: Vec<Test>) -> Vec<Test> {
         }
     }
     merged
+}
+
+/// Where the stated mean is not the mean of the repetitions.
+fn contradiction((name, stated): (&str, Option<f64>), (list, repetitions): (&str, &[Option<f64>])) -> Option<String> {
+    let known: Option<Vec<f64>> = repetitions.iter().copied().collect();
+    let (stated, mean) = stated.zip(statistics::mean(&known?))?;
+    let differs = (stated / mean - 1.0).abs() > TOLERANCE;
+    let shown = |number: f64| crate::figures::significant(number);
+    differs.then(|| {
+        format!(
+            "its `{name}` is {}, and the mean of its `{list}` is {}: one of them is wrong",
+            shown(stated),
+            shown(mean)
+        )
+    })
 }
 
 fn positive(number: Option<f64>) -> Option<f64> {

@@ -276,3 +276,37 @@ fn an_invalid_field_is_named_with_its_line() {
         assert!(parse(Path::new("x"), other).unwrap().is_none(), "{other}");
     }
 }
+
+#[test]
+fn means_that_are_not_those_of_the_repetitions_are_noticed() {
+    let record = |fields: &str| {
+        format!(r#"[{{"model_filename": "m.gguf", "n_threads": 1, "n_prompt": 64, "n_gen": 0, {fields}}}]"#)
+    };
+    let found = |fields: &str| {
+        let bench = bench(&record(fields)).unwrap();
+        let sample = bench.file.cases[0].samples[0].clone();
+        (bench.notes.first().cloned().unwrap_or_default(), sample.estimated)
+    };
+    let right =
+        r#""avg_ns": 400000000, "avg_ts": 166.67, "samples_ns": [320000000, 480000000], "samples_ts": [200.0, 133.33]"#;
+    assert_eq!(found(right), (String::new(), crate::Reasons::new()));
+    let (note, estimated) = found(&right.replace("166.67", "250.0"));
+    assert_eq!(
+        note,
+        "pp64 of m: its `avg_ts` is 250.0, and the mean of its `samples_ts` is 166.7: one of them is wrong; its figures are marked as estimates"
+    );
+    assert_eq!(estimated.keys().collect::<Vec<_>>(), ["prefill_s", "prefill_tps"]);
+    assert!(found(&right.replace("400000000", "900000000")).0.contains("`avg_ns`"));
+    assert!(found(&right.replace("[320000000, 480000000]", "[320000000]")).0.contains("some are missing"));
+    // Without repetitions: 64 tokens in 0.4 s are 160/s; a mean of rates is not below it.
+    assert_eq!(found(r#""avg_ns": 400000000, "avg_ts": 161.0"#).1, crate::Reasons::new());
+    assert!(found(r#""avg_ns": 400000000, "avg_ts": 100.0"#).1["prefill_tps"].contains("give 160.0"));
+}
+
+#[test]
+fn one_output_token_more_is_explained() {
+    let file = read(JSON).unwrap();
+    assert_eq!(file.cases[0].samples[0].output_tokens.value(), Some(65));
+    let note = file.cases[0].notes.get(CaseNote::OutputTokens).unwrap();
+    assert_eq!(note, "64 of `n_gen`, and the first one, which is a result of the prompt");
+}

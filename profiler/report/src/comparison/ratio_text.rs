@@ -1,7 +1,7 @@
 //! Ratios as text.
 
-use analyse::compare::{Assessment, Contrast, FigureRow};
-use record::figures::significant;
+use analyse::compare::{Assessment, Contrast, FigureRow, Split, SplitPart};
+use record::figures::{milliseconds, significant};
 
 use crate::figures::marked;
 
@@ -131,15 +131,33 @@ fn largest_part(contrast: &Contrast, row: &FigureRow) -> String {
     let largest = split.and_then(|split| {
         split.parts.iter().filter_map(|part| Some((part.share.value()?, part))).max_by(|a, b| a.0.total_cmp(&b.0))
     });
-    largest.map_or_else(String::new, |(share, part)| {
-        format!("; {:.0} % of the difference is in {}", share * 100.0, part.name)
-    })
+    match (largest, split) {
+        (Some((share, part)), _) => format!("; {:.0} % of the difference is in {}", share * 100.0, part.name),
+        (None, Some(split)) => cancelled_parts(split),
+        (None, None) => String::new(),
+    }
+}
+
+/// Of parts that change in both directions, the largest change each way: `; +5.100 ms in attention, -4.000 ms in projections`.
+fn cancelled_parts(split: &Split) -> String {
+    let change = |part: &SplitPart| part.other_s - part.baseline_s;
+    let by_change = |a: &&SplitPart, b: &&SplitPart| change(a).total_cmp(&change(b));
+    let ends = [split.parts.iter().max_by(by_change), split.parts.iter().min_by(by_change)];
+    let [Some(most), Some(least)] = ends else { return String::new() };
+    if change(most) <= 0.0 || change(least) >= 0.0 {
+        return String::new();
+    }
+    let shown = |part: &SplitPart| {
+        let sign = if change(part) > 0.0 { "+" } else { "" };
+        format!("{sign}{} ms in {}", milliseconds(change(part)), part.name)
+    };
+    format!("; parts change in both directions: {}, {} per {}", shown(most), shown(least), split.per)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use analyse::compare::{ContrastSide, Split, SplitPart};
+    use analyse::compare::ContrastSide;
 
     fn contrast() -> Contrast {
         let name = |name: &str| ContrastSide { name: name.to_owned(), ..ContrastSide::default() };
@@ -165,6 +183,20 @@ mod tests {
             finding,
             ..FigureRow::absent("not compared")
         }
+    }
+
+    #[test]
+    fn parts_that_cancel_are_named_with_their_changes() {
+        let part = |name: &str, baseline_s, other_s| SplitPart {
+            name: name.to_owned(),
+            baseline_s,
+            other_s,
+            ..SplitPart::absent("they cancel")
+        };
+        let mut contrast = contrast();
+        contrast.splits[0].per = "output token".to_owned();
+        contrast.splits[0].parts = vec![part("attention", 0.001, 0.006), part("lm_head", 0.005, 0.001)];
+        insta::assert_snapshot!(sentence(&contrast, &row((0.9, 0.89, 0.91), Assessment::Worse), 0.02).unwrap(), @"B decodes 10.0 % slower than A [9.0 %, 11.0 %]; parts change in both directions: +5.000 ms in attention, -4.000 ms in lm_head per output token.");
     }
 
     #[test]

@@ -18,7 +18,7 @@ pub(super) fn section(found: &Comparison) -> Section {
         }
     }
     if !section.blocks.is_empty() {
-        section.add_sentence("Totals are times of the clean pass (nothing recorded). Within prefill and decode they are divided among groups of operations by the shares of the traced pass (every operation recorded). Recording slows engines down differently, so milliseconds of small parts are approximate. The parts of each side add up to its total.");
+        section.add_sentence("Totals are times of the clean pass (nothing recorded). Within prefill and decode they are divided among groups of operations by the shares of the traced pass (every operation recorded). Recording slows engines down differently, so milliseconds of small parts are approximate. The parts of each side add up to its total. Of the baseline: the difference / the baseline's total. Where parts change in both directions and cancel each other, they have no share of the difference.");
     }
     section
 }
@@ -37,14 +37,23 @@ fn table(contrast: &Contrast, split: &Split) -> Table {
         contrast.baseline.name.as_str(),
         contrast.other.name.as_str(),
         "difference ms",
+        "of the baseline",
         "share of difference",
     ];
     let mut table = Table::new(format!("In ms: {}.", heading(contrast, split)), &columns);
+    let signed = |text: String, value: f64| format!("{}{text}", if value > 0.0 { "+" } else { "" });
     let row = |name: &str, baseline: f64, other: f64, share: Option<f64>| {
         // Less than a nanosecond is rounding.
         let change = if (other - baseline).abs() < 1e-9 { 0.0 } else { other - baseline };
-        let difference = format!("{}{}", if change > 0.0 { "+" } else { "" }, milliseconds(change));
-        vec![name.to_owned(), milliseconds(baseline), milliseconds(other), difference, or_absent(share.map(percent))]
+        let of_baseline = (split.baseline_s > 0.0).then(|| signed(percent(change / split.baseline_s), change));
+        vec![
+            name.to_owned(),
+            milliseconds(baseline),
+            milliseconds(other),
+            signed(milliseconds(change), change),
+            or_absent(of_baseline),
+            or_absent(share.map(percent)),
+        ]
     };
     table
         .rows

@@ -64,7 +64,7 @@ pub(super) fn section(view: &RunView<'_>) -> Section {
     section.add_table(table.without_constant(&["engine", "threads", "depth"]));
     section.add_sentence(
         "Clean pass: means over the prompts, each the mean over its samples; brackets contain the bootstrap 95 % interval. Latency runs from the start of encoding the prompt to the end of \
-         decoding the response, without loading. TPS is output tokens / latency.",
+         decoding the response, without loading. TPS is output tokens / latency. Means of rates are mean tokens / mean time, so that they agree with the times.",
     );
     section.add_sentence(
         "Resident is the highest resident memory of the engine's process during the first request of a fresh session: program, weights, KV cache and buffers. Growth is what that request added to the resident memory before it (MB = 10^6 bytes).",

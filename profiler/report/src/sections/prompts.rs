@@ -6,7 +6,7 @@ use super::RunView;
 use crate::content::Section;
 use crate::figures::{marked, or_absent};
 use crate::table::Table;
-use analyse::summary::itl;
+use analyse::summary::{itl, mean_of};
 use record::figures::{milliseconds, significant};
 use record::{Case, METRICS, Sample, Status};
 use statistics::mean;
@@ -29,7 +29,10 @@ pub(super) fn section(view: &RunView<'_>) -> Section {
             "ITL p99 ms",
             "samples",
         ];
-        let mut table = Table::new(format!("{}: clean pass, means over the samples.", view.subject(summary)), &columns);
+        let mut table = Table::new(
+            format!("{}: clean pass, means over the samples (of rates: tokens / time).", view.subject(summary)),
+            &columns,
+        );
         table.rows.extend(view.cases(summary).map(row));
         section.add_table(table);
     }
@@ -52,7 +55,7 @@ pub(super) fn differ_in_length(view: &RunView<'_>) -> bool {
 fn row(case: &Case) -> Vec<String> {
     let metric = |name: &str| {
         let metric = METRICS.iter().find(|metric| metric.name == name)?;
-        mean(&case.clean_samples().filter_map(metric.value).collect::<Vec<f64>>())
+        mean_of(metric, [case])
     };
     let is_estimate = |name: &str| case.clean_samples().any(|sample| sample.estimated.contains_key(name));
     let shown = |name: &str, show: fn(f64) -> String| marked(or_absent(metric(name).map(show)), is_estimate(name));

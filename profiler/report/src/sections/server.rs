@@ -4,9 +4,10 @@ use super::RunView;
 use crate::content::{Block, Section};
 use crate::figures::{ABSENT, count, marked, megabytes, or_absent};
 use crate::table::Table;
+use analyse::summary::mean_of;
 use record::figures::{milliseconds, significant};
-use record::{Case, Reason, Recorded, Sample, ServerFile, ServerSample};
-use statistics::mean;
+use record::{Case, METRICS, Reason, Recorded, Sample, ServerFile, ServerSample};
+use statistics::{Quotient, combined, mean};
 
 /// Maximal length of a detail; `run.json` has all of it.
 const DETAIL: usize = 120;
@@ -79,7 +80,7 @@ pub(super) fn short(view: &RunView<'_>) -> Section {
 
 fn named(server: &ServerFile) -> String {
     let version = server.version.as_ref().map(|version| format!(" {version}")).unwrap_or_default();
-    format!("{}{version}", server.software)
+    if server.software == "unknown" { "unknown software".to_owned() } else { format!("{}{version}", server.software) }
 }
 
 /// How the prefix cache was bypassed, and what the server's counts say about it.
@@ -148,19 +149,18 @@ fn properties(subject: &str, server: &ServerFile, cases: &[&Case]) -> Vec<(Strin
 fn row(case: &Case) -> Vec<String> {
     let of_sample =
         |value: fn(&Sample) -> Option<f64>| mean(&case.clean_samples().filter_map(value).collect::<Vec<f64>>());
-    let of_server = |value: fn(&ServerSample) -> Option<f64>| {
-        mean(&case.clean_samples().filter_map(|sample| value(sample.server.as_ref()?)).collect::<Vec<f64>>())
-    };
+    let of_server = |value: OfServer| mean_value(case, value);
+    let decode_tps = METRICS.iter().find(|metric| metric.name == "decode_tps");
     vec![
         case.prompt.clone(),
         or_absent(of_sample(|sample| sample.ttft_s.value()).map(milliseconds)),
         or_absent(of_server(|server| server.prefill_s.value()).map(milliseconds)),
         or_absent(of_server(|server| server.queued_s.value()).map(milliseconds)),
         marked(
-            or_absent(of_sample(|sample| sample.decode_tps.value()).map(significant)),
+            or_absent(decode_tps.and_then(|metric| mean_of(metric, [case])).map(significant)),
             case.clean_samples().any(|sample| sample.estimated.contains_key("decode_tps")),
         ),
-        or_absent(of_server(|server| server.decode_tps.value()).map(significant)),
+        or_absent(mean_rate(case, |server| server.decode_tps.value()).map(significant)),
         or_absent(of_server(|server| server.prompt_tokens.value().map(|n| n as f64)).map(significant)),
         or_absent(of_server(|server| server.cached_tokens.value().map(|n| n as f64)).map(significant)),
         or_absent(of_server(|server| server.output_tokens.value().map(|n| n as f64)).map(significant)),
@@ -168,27 +168,38 @@ fn row(case: &Case) -> Vec<String> {
     ]
 }
 
-/// A column of further figures, and how it is read.
-type OwnFigure = (&'static str, fn(&ServerSample) -> Option<f64>, fn(f64) -> String);
+/// A value of a server's report.
+type OfServer = fn(&ServerSample) -> Option<f64>;
+
+/// The mean of a value that a server reports.
+fn mean_value(case: &Case, value: OfServer) -> Option<f64> {
+    mean(&case.clean_samples().filter_map(|sample| value(sample.server.as_ref()?)).collect::<Vec<f64>>())
+}
+
+/// The mean of a rate that a server reports, over requests of the same number of tokens.
+fn mean_rate(case: &Case, rate: OfServer) -> Option<f64> {
+    let rates = case.clean_samples().filter_map(|sample| rate(sample.server.as_ref()?));
+    combined(&[rates.map(|rate| Quotient::of_rate(1.0, rate)).collect()])
+}
+
+/// A column of further figures: its values, their mean, and how it is read.
+type OwnFigure = (&'static str, OfServer, fn(&Case, OfServer) -> Option<f64>, fn(f64) -> String);
 
 /// Figures that only some servers report. A column without any figure is left out.
 fn own_figures(cases: &[&Case]) -> Table {
     let all: [OwnFigure; 9] = [
-        ("first token ms", |server| server.first_token_s, milliseconds),
-        ("queue ms", |server| server.queue_s, milliseconds),
-        ("prefill tokens/s", |server| server.prefill_tps.value(), significant),
-        ("decode ms", |server| server.decode_s.value(), milliseconds),
-        ("whole ms", |server| server.whole_s, milliseconds),
-        ("load ms", |server| server.load_s.value(), milliseconds),
-        ("drafted", |server| server.drafted_tokens.map(|n| n as f64), significant),
-        ("accepted", |server| server.accepted_tokens.map(|n| n as f64), significant),
-        ("other requests", |server| server.other_requests.map(|n| n as f64), significant),
+        ("first token ms", |server| server.first_token_s, mean_value, milliseconds),
+        ("queue ms", |server| server.queue_s, mean_value, milliseconds),
+        ("prefill tokens/s", |server| server.prefill_tps.value(), mean_rate, significant),
+        ("decode ms", |server| server.decode_s.value(), mean_value, milliseconds),
+        ("whole ms", |server| server.whole_s, mean_value, milliseconds),
+        ("load ms", |server| server.load_s.value(), mean_value, milliseconds),
+        ("drafted", |server| server.drafted_tokens.map(|n| n as f64), mean_value, significant),
+        ("accepted", |server| server.accepted_tokens.map(|n| n as f64), mean_value, significant),
+        ("other requests", |server| server.other_requests.map(|n| n as f64), mean_value, significant),
     ];
-    let of = |case: &Case, value: fn(&ServerSample) -> Option<f64>| {
-        mean(&case.clean_samples().filter_map(|sample| value(sample.server.as_ref()?)).collect::<Vec<f64>>())
-    };
     let known: Vec<&OwnFigure> =
-        all.iter().filter(|(_, value, _)| cases.iter().any(|case| of(case, *value).is_some())).collect();
+        all.iter().filter(|(_, value, mean, _)| cases.iter().any(|case| mean(case, *value).is_some())).collect();
     let columns: Vec<&str> = ["<prompt"].into_iter().chain(known.iter().map(|(name, ..)| *name)).collect();
     let mut table = Table::new(
         "Further figures that the server reports: clean pass, means over the samples. Other requests are those of other clients that it worked on meanwhile.",
@@ -196,7 +207,7 @@ fn own_figures(cases: &[&Case]) -> Table {
     );
     if !known.is_empty() {
         table.rows.extend(cases.iter().map(|case| {
-            let figures = known.iter().map(|(_, value, shown)| or_absent(of(case, *value).map(shown)));
+            let figures = known.iter().map(|(_, value, mean, shown)| or_absent(mean(case, *value).map(shown)));
             [case.prompt.clone()].into_iter().chain(figures).collect()
         }));
     }

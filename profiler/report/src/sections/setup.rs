@@ -3,8 +3,9 @@
 use super::RunView;
 use crate::content::{Block, Section};
 use crate::figures::count;
+use analyse::served_weights::served_weights;
 use record::plan::{PlannedModel, WeightSource};
-use record::{Action, Case, Recorded, Status};
+use record::{Action, Case, Recorded, Setting, Status};
 
 pub(super) fn section(view: &RunView<'_>) -> Section {
     let file = view.file;
@@ -108,15 +109,29 @@ fn model_text(view: &RunView<'_>, model: &PlannedModel) -> String {
     };
     let (parameters, size) = (models::Params(parameters), models::Bytes(bytes));
     format!(
-        "{}: {} {}, {parameters} parameters, {size} {}, from {}{hash}{}, context {}",
+        "{}: {} {}, {parameters} parameters, {size} {}, from {}{hash}{}, context {}{}",
         view.model(&model.name),
         model.architecture,
         model.quantisation,
         model.format,
         model.origin,
         model.source.as_ref().map(source_text).unwrap_or_default(),
-        model.context
+        model.context,
+        on_word(view, model)
     )
+}
+
+/// For a server nobody read the file: that it has these weights is the user's word.
+fn on_word(view: &RunView<'_>, model: &PlannedModel) -> String {
+    let weights = served_weights(view.file).into_iter().filter(|weights| weights.model == model.name);
+    let mut servers: Vec<String> = weights.map(|weights| weights.server).collect();
+    servers.dedup();
+    match servers.as_slice() {
+        [] => String::new(),
+        servers => {
+            format!("; on your word, {} has these weights ({} names the file)", servers.join(", "), Setting::Model)
+        }
+    }
 }
 
 /// The chat template of a model's prompts, or why there is none. Runs of the first version do not say it.

@@ -43,6 +43,7 @@ pub(super) fn print(a: &Path, b: &Path, form: Form) -> anyhow::Result<Code> {
 
 fn section(found: &Diff) -> Section {
     let mut section = Section { heading: "Changed operations".to_owned(), short: true, blocks: Vec::new() };
+    section.blocks.extend(other_work(found).map(Block::Warning));
     section.blocks.extend(found.phases.iter().map(|phase| Block::Sentence(sentence(phase))));
     for (which, dropped) in ["first", "second"].into_iter().zip(found.dropped) {
         if dropped > 0 {
@@ -58,6 +59,26 @@ fn section(found: &Diff) -> Section {
             .to_owned(),
     ));
     section
+}
+
+/// What the recordings are of, where that is not the same: then the differences below are not those of one change.
+fn other_work(found: &Diff) -> Option<String> {
+    /// The most values of a property that are shown.
+    const MOST: usize = 4;
+    let shown = |values: &[String]| match values.len() {
+        0..=MOST => values.join(", "),
+        more => format!("{} and {} more", values[..MOST].join(", "), more - MOST),
+    };
+    let differences = found.work_differs_in();
+    let parts: Vec<String> =
+        differences.iter().map(|one| format!("{} {} and {}", one.what, shown(&one.a), shown(&one.b))).collect();
+    (!parts.is_empty()).then(|| {
+        format!(
+            "The recordings are not of the same work: {}. Operations also differ because of that; operations of other engines are \
+             compared by their names only.",
+            parts.join("; ")
+        )
+    })
 }
 
 /// The unit that one occurrence of a phase processes.

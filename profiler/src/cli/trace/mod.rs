@@ -8,6 +8,7 @@ mod summary;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand, ValueEnum};
+use record::plan::RUNS;
 
 use super::advice::UsageError;
 use super::failure::Code;
@@ -45,9 +46,16 @@ pub(super) enum Verb {
 
 #[derive(Debug, Args)]
 pub(super) struct Files {
-    /// Chrome trace files (JSON array or object form)
-    #[arg(required = true, value_name = "FILE")]
+    /// Chrome trace files (JSON array or object form), or run folders: the files with operations, one for each case
+    #[arg(required = true, value_name = "FILE|RUN_DIR")]
     files: Vec<PathBuf>,
+}
+
+impl Files {
+    /// The files, with those of folders in their place.
+    fn all(&self) -> anyhow::Result<Vec<PathBuf>> {
+        Ok(self.files.iter().map(|path| recordings(path)).collect::<Result<Vec<_>, _>>()?.concat())
+    }
 }
 
 /// The output format.
@@ -61,8 +69,8 @@ pub(super) enum Form {
 
 pub(super) fn run(verb: &Verb) -> anyhow::Result<Code> {
     match verb {
-        Verb::Check(files) => check::check_all(&files.files),
-        Verb::Summary { files, format } => summary::print(&files.files, *format),
+        Verb::Check(files) => check::check_all(&files.all()?),
+        Verb::Summary { files, format } => summary::print(&files.all()?, *format),
         Verb::Diff { a, b, format } => diff::print(a, b, *format),
         Verb::Open { path } => open::print(path),
     }
@@ -73,10 +81,17 @@ const OVERVIEW: &str = "trace.json";
 /// A resumed run's trace of the time before the machine was restarted.
 const OLD: &str = "trace-before-restart.json";
 
-/// A file itself; of a run folder the files with operations: one per case, or the only one.
+/// A path as it was given, or the run of this name below runs/.
+fn place(path: &Path) -> PathBuf {
+    let run = path.to_str().filter(|_| !path.exists()).and_then(|name| record::named(Path::new(RUNS), name));
+    run.unwrap_or_else(|| path.to_path_buf())
+}
+
+/// A file itself; of a run folder, also by its name below runs/, the files with operations: one per case, or the only one.
 fn recordings(path: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let path = &place(path);
     if !path.is_dir() {
-        return Ok(vec![path.to_owned()]);
+        return Ok(vec![path.clone()]);
     }
     let mut found: Vec<PathBuf> = std::fs::read_dir(path)
         .map_err(record::Error::file(path, "read"))?

@@ -16,6 +16,7 @@ const LARGE: u64 = 500_000_000;
 
 /// Prints the steps for each trace; a file that is not a trace is an error.
 pub(super) fn print(path: &Path) -> anyhow::Result<Code> {
+    let path = &super::place(path);
     let mut files = super::recordings(path)?;
     // The trace of the whole run, too.
     if path.is_dir() && !files.contains(&path.join(super::OVERVIEW)) {

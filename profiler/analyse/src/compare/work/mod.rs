@@ -133,7 +133,7 @@ fn settings_of_server(pair: &GroupPair<'_>) -> Check {
     let found: Vec<String> = [&sides.0, &sides.1]
         .into_iter()
         .flatten()
-        .map(|(server, unknown)| format!("{} of {}", unknown.join(", "), server.software))
+        .map(|(server, unknown)| format!("{} of {}", unknown.join(", "), server.in_words()))
         .collect();
     if found.is_empty() {
         return Check::default();
@@ -163,6 +163,10 @@ fn tokens(pair: &GroupPair<'_>) -> Check {
     let sum = |side: fn(&Counts<'_>) -> Option<usize>| {
         counts.iter().map(side).sum::<Option<usize>>().map_or_else(|| "unknown".to_owned(), |n| n.to_string())
     };
+    // The files of another program may count them in their own way.
+    let notes = |case: &Case| case.notes.get(CaseNote::OutputTokens).map(|note| format!(" ({note})"));
+    let note_b = pair.prompts().find_map(|(b, _)| notes(b));
+    let note_o = pair.prompts().find_map(|(_, o)| notes(o));
     let other: Vec<String> = counts
         .iter()
         .filter(|(_, b, o)| b != o)
@@ -172,10 +176,18 @@ fn tokens(pair: &GroupPair<'_>) -> Check {
         })
         .collect();
     let unknown = counts.iter().any(|(_, b, o)| b.is_none() || o.is_none());
-    let text =
-        format!("the answers have different lengths in {}; {} makes them equal", other.join(", "), Setting::IgnoreEos);
+    let equal = if note_b.is_some() == note_o.is_some() {
+        format!("{} makes them equal", Setting::IgnoreEos)
+    } else {
+        format!("{} and {} make them equal: one more than `n_gen`", Setting::NewTokens, Setting::IgnoreEos)
+    };
+    let text = format!("the answers have different lengths in {}; {equal}", other.join(", "));
     let allows = if other.is_empty() && !unknown { Comparability::Equal } else { Comparability::NotComparable };
-    check("output tokens", (sum(|row| row.1), sum(|row| row.2)), allows, &text)
+    let values = (
+        format!("{}{}", sum(|row| row.1), note_b.unwrap_or_default()),
+        format!("{}{}", sum(|row| row.2), note_o.unwrap_or_default()),
+    );
+    check("output tokens", values, allows, &text)
 }
 
 /// The context size of the sessions. It changes the reserved memory, not the computation. Foreign runs do not record it.

@@ -113,7 +113,7 @@ impl<'a> Claimed<'a> {
                 let precision = self
                     .precision()
                     .map_or_else(|| "precision unknown".to_owned(), |said| format!("{said} by its own words"));
-                format!("`{}` on {} ({precision}, hash unknown)", server.model, server.software)
+                format!("`{}` on {} ({precision}, hash unknown)", server.model, server.in_words())
             }
         }
     }
@@ -122,7 +122,7 @@ impl<'a> Claimed<'a> {
     fn unknown(&self) -> Option<String> {
         let server = self.server?;
         let what = if self.precision().is_some() { "their hash" } else { "their hash and precision" };
-        Some(format!("{} does not report {what}", server.software))
+        Some(format!("{} does not report {what}", server.in_words()))
     }
 }
 
