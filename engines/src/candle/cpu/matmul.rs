@@ -7,13 +7,15 @@ use std::ops::Range;
 use super::element::Element;
 use super::pool::{Parts, each, each_part};
 use super::product::{Target, View, multiply_into};
-use super::quantised::{QUAD, Quantised};
+use super::quantised::Quantised;
 use super::rows::Rows;
 use super::vector;
 use super::weight::{Data, Weight, by_kind};
 
 /// Rows of activations per work item.
 const TILE_ROWS: usize = 128;
+/// Outputs per work item for one row.
+const PART: usize = 4;
 /// Outputs per work item for many rows: sixteen rows of 2,048 4-bit weights fill half of a 32 KiB cache.
 pub(super) const TILE_COLUMNS: usize = 16;
 
@@ -30,13 +32,8 @@ fn quantised<T: Quantised>(x: &mut Rows, weight: &Weight, w: &[T], out: &mut [f3
     let x = x.packed(T::ACTIVATION_BLOCK, T::pack);
     let w = |row: usize| &w[row * per_row..][..per_row];
     if m == 1 {
-        each_part(out, QUAD, n * k, |quad, out| {
-            let first = quad * QUAD;
-            if out.len() == QUAD {
-                out.copy_from_slice(&T::four(&[w(first), w(first + 1), w(first + 2), w(first + 3)], x));
-            } else {
-                out.iter_mut().enumerate().for_each(|(at, out)| *out = T::one(w(first + at), x));
-            }
+        each_part(out, PART, n * k, |part, out| {
+            out.iter_mut().enumerate().for_each(|(at, out)| *out = T::one(w(part * PART + at), x));
         });
         return;
     }
@@ -95,10 +92,10 @@ fn floats<E: Element>(x: &Rows, weight: &Weight, w: &[E], out: &mut [f32]) {
     let (m, k, n) = (x.count(), weight.columns, weight.rows);
     let x = x.read();
     if m == 1 {
-        each_part(out, QUAD, n * k, |quad, out| {
+        each_part(out, PART, n * k, |part, out| {
             with_wide(SPAN, |wide| {
                 for (at, out) in out.iter_mut().enumerate() {
-                    let row = &w[(quad * QUAD + at) * k..][..k];
+                    let row = &w[(part * PART + at) * k..][..k];
                     let spans = row.chunks(SPAN).zip(x.chunks(SPAN));
                     *out = spans.map(|(w, x)| vector::dot(E::widen(w, &mut wide[..w.len()]), x)).sum();
                 }
