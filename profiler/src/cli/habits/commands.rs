@@ -12,11 +12,17 @@ pub(super) struct Habit {
     ours: &'static str,
     /// Whether the words after it are options of `run` and stay.
     keeps_words: bool,
+    /// Its defaults: an option of `run` with its value, for where none of the options in front is given.
+    defaults: &'static [(&'static [&'static str], [&'static str; 2])],
 }
 
 const fn habit(names: &'static [&'static str], ours: &'static str, keeps_words: bool) -> Habit {
-    Habit { names, ours, keeps_words }
+    Habit { names, ours, keeps_words, defaults: &[] }
 }
+
+/// Without options llama-bench measures a prompt of 512 tokens and a generation of 128.
+const OF_LLAMA_BENCH: &[(&[&str], [&str; 2])] =
+    &[(&["-p", "--n-prompt", "-pg"], ["--prompt-tokens", "512"]), (&["-n", "--n-gen", "-pg"], ["-n", "128"])];
 
 /// Sorted by this program's words.
 pub(super) const COMMANDS: &[Habit] = &[
@@ -31,7 +37,6 @@ pub(super) const COMMANDS: &[Habit] = &[
         &[
             "bench",
             "benchmark",
-            "llama-bench",
             "llama-cli",
             "llama-simple",
             "main",
@@ -47,12 +52,14 @@ pub(super) const COMMANDS: &[Habit] = &[
         "run",
         true,
     ),
+    Habit { names: &["llama-bench"], ours: "run", keeps_words: true, defaults: OF_LLAMA_BENCH },
     habit(
         &["serve", "server", "llama-server", "vllm", "ollama", "mlx_lm.server", "connect"],
         "run -e openai --url http://localhost:8080",
         false,
     ),
-    habit(&["hyperfine", "perf", "time"], "run -r 5", false),
+    habit(&["hyperfine"], "run", true),
+    habit(&["perf", "time"], "run -r 5", false),
     habit(&["history", "results", "ps"], "runs list", false),
     habit(&["show", "open", "view", "print"], "report", true),
     habit(&["delete", "remove", "rm"], "runs rm", true),
@@ -61,7 +68,15 @@ pub(super) const COMMANDS: &[Habit] = &[
 impl Habit {
     /// The command line to type, with the words after it; and what their options become, one line each.
     pub(super) fn advice(&self, rest: &[OsString], program: &Command) -> (String, String) {
-        let words: Vec<OsString> = if self.keeps_words { rest.to_vec() } else { Vec::new() };
+        let mut words: Vec<OsString> = if self.keeps_words { rest.to_vec() } else { Vec::new() };
+        if self.names.contains(&"hyperfine") {
+            words = commands_of_hyperfine(words);
+        }
+        for (instead, option) in self.defaults {
+            if !words.iter().any(|word| instead.iter().any(|name| word == name)) {
+                words.extend(option.map(OsString::from));
+            }
+        }
         let full: Vec<OsString> =
             ["inferometer"].into_iter().chain(self.ours.split(' ')).map(OsString::from).chain(words.clone()).collect();
         // Options of other programs after it are replaced, too.
@@ -77,4 +92,34 @@ impl Habit {
         let line: Vec<String> = ["inferometer".to_owned(), self.ours.to_owned()].into_iter().chain(words).collect();
         (line.join(" "), String::new())
     }
+}
+
+/// The words of hyperfine, with the words of a command of this program or of llama.cpp's in the place of its text: what hyperfine would
+/// start is what is measured.
+fn commands_of_hyperfine(words: Vec<OsString>) -> Vec<OsString> {
+    let inner = |word: &OsString| -> Option<Vec<OsString>> {
+        let mut parts = word.to_str()?.split_whitespace();
+        let program = parts.next()?.rsplit('/').next()?;
+        let is_own = program == "inferometer";
+        let is_known = |habit: &Habit| habit.ours == "run" && habit.names.contains(&program) && program != "hyperfine";
+        (is_own || COMMANDS.iter().any(is_known)).then(|| {
+            let words = parts.skip_while(|word| is_own && *word == "run");
+            words.map(|word| OsString::from(word.trim_matches(['\'', '"']))).collect()
+        })
+    };
+    let is_option = |word: &OsString| word.to_string_lossy().starts_with('-');
+    let mut kept: Vec<OsString> = Vec::new();
+    let mut after_option = false;
+    for word in words {
+        let is_text = word.to_string_lossy().contains(char::is_whitespace);
+        let next_after_option = is_option(&word);
+        match inner(&word) {
+            Some(words) => kept.extend(words),
+            // Another command of a shell. After an option it is its value.
+            None if is_text && !after_option => {}
+            None => kept.push(word),
+        }
+        after_option = next_after_option;
+    }
+    kept
 }

@@ -55,6 +55,10 @@ fn with_command(mut words: Vec<OsString>, program: &Command) -> Result<Vec<OsStr
     if is_command || ["-h", "--help", "-V", "--version"].contains(&shown.as_str()) {
         return Ok(words);
     }
+    if shown == "-v" && words.len() == 2 {
+        let problem = "`-v` alone is the version in some programs, and more messages in others";
+        return Err(UsageError::new(problem, "inferometer --version"));
+    }
     if shown.starts_with('-') || is_model(&shown) {
         words.insert(first, "run".into());
         return Ok(words);

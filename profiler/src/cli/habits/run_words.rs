@@ -154,6 +154,12 @@ pub(super) fn run(words: Vec<OsString>, program: &Command) -> Result<Vec<OsStrin
             if is_model(&text) {
                 line.words.extend(["-m".to_owned(), text]);
                 kept.extend(["-m".into(), word]);
+            } else if text.contains(char::is_whitespace) && programs.contains(&flags::HYPERFINE) {
+                notes.push((
+                    text,
+                    "a command of the shell: this program measures engines, models and servers, not commands"
+                        .to_owned(),
+                ));
             } else {
                 notes.push((
                     text.clone(),
@@ -234,9 +240,10 @@ pub(super) fn run(words: Vec<OsString>, program: &Command) -> Result<Vec<OsStrin
 
 /// One line for each word that this program does not have.
 pub(super) fn problem(notes: &[(String, String)], programs: &[&str]) -> String {
+    let are = if notes.iter().all(|(typed, _)| typed.starts_with('-')) { "they are" } else { "among them are" };
     let known = match programs {
         [] => String::new(),
-        programs => format!(" (they are options of {})", programs.join(", ")),
+        programs => format!(" ({are} options of {})", programs.join(", ")),
     };
     let widest = notes.iter().map(|(typed, _)| typed.chars().count()).max().unwrap_or(0).min(32);
     let head = match notes {

@@ -15,6 +15,9 @@ pub(super) fn foreign(name: &str, value: &str) -> Option<(String, Answer)> {
             let models: Vec<String> = value.split(',').flat_map(|model| [name.to_owned(), model.to_owned()]).collect();
             Some((format!("several models are given with several {name}"), Answer::Words(models)))
         }
+        "-m" | "--model" if value.parse::<u32>().is_ok() && !std::path::Path::new(value).exists() => {
+            Some(("hyperfine's least number of runs; here -m is the model".to_owned(), words(["-r", value])))
+        }
         _ => None,
     }
 }
