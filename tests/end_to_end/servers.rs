@@ -163,10 +163,12 @@ fn a_failing_request_affects_one_case() {
     assert_eq!(done.code, Some(1), "{}", done.err);
     let file = folder.run_file("r");
     let cases = file["cases"].as_array().unwrap();
-    assert_eq!(cases[0]["status"], "failed");
-    let error = cases[0]["error"].as_str().unwrap();
+    // The seed decides which case is the first one.
+    let (failed, others): (Vec<&Value>, Vec<&Value>) = cases.iter().partition(|case| case["status"] == "failed");
+    assert_eq!(failed.len(), 1, "{file}");
+    let error = failed[0]["error"].as_str().unwrap();
     assert!(error.contains("500") && error.contains("out of memory") && error.contains(&server.url()), "{error}");
-    assert!(cases.len() > 1 && cases[1..].iter().all(|case| case["status"] == "ok"), "{file}");
+    assert!(!others.is_empty() && others.iter().all(|case| case["status"] == "ok"), "{file}");
 }
 
 #[test]

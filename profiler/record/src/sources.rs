@@ -75,11 +75,18 @@ fn source(argument: &str, parent: &Path) -> Result<Option<Source>, Error> {
     let path = match named(parent, argument) {
         Some(path) => path,
         // An argument that looks like a path is one: the error of reading it is more helpful.
-        None if path.exists() || argument.contains(std::path::MAIN_SEPARATOR) => path.to_path_buf(),
+        None if path.exists() || looks_like_path(argument) => path.to_path_buf(),
         None => return Ok(None),
     };
     let opened = open(&path)?;
     Ok(Some(Source { path, opened, foreign: false, notes: Vec::new() }))
+}
+
+/// Whether an argument can only be a path: no engine and no model of a run has such a name.
+fn looks_like_path(argument: &str) -> bool {
+    const FILES: [&str; 7] = ["json", "jsonl", "csv", "md", "sql", "gz", "txt"];
+    let extension = Path::new(argument).extension().and_then(|extension| extension.to_str()).unwrap_or_default();
+    argument.contains(std::path::MAIN_SEPARATOR) || FILES.contains(&extension)
 }
 
 /// The run in a file of another program; `None` for a `run.json`.
@@ -179,6 +186,8 @@ mod tests {
     fn a_path_without_a_run_is_an_error() {
         let place = place();
         assert!(sources(&["runs/absent".to_owned()], place.path()).unwrap_err().to_string().contains("does not exist"));
+        let error = sources(&["bench.json".to_owned()], place.path()).unwrap_err().to_string();
+        assert!(error.contains("bench.json") && error.contains("does not exist"), "{error}");
         let empty = tempfile::tempdir().unwrap();
         assert!(sources(&[], empty.path()).unwrap_err().to_string().contains("there is none below"));
     }

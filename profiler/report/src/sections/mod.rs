@@ -88,11 +88,15 @@ struct RunView<'a> {
 }
 
 impl RunView<'_> {
-    /// The name of a model, marked if its weights are random.
+    /// The name of a model, marked if its weights are random, or those that only a server could know.
     fn model(&self, name: &str) -> String {
-        match self.file.plan.models.iter().any(|model| model.name == name && model.synthetic) {
-            true => format!("{name} (synthetic weights)"),
-            false => name.to_owned(),
+        match self.file.plan.models.iter().find(|model| model.name == name) {
+            // Nobody read the file: the server may have other weights.
+            Some(model) if self.file.uses_only_servers() && model.parameters.is_present() => {
+                format!("{name} (on your word)")
+            }
+            Some(model) if model.synthetic => format!("{name} (synthetic weights)"),
+            _ => name.to_owned(),
         }
     }
 

@@ -129,7 +129,7 @@ fn on_word(view: &RunView<'_>, model: &PlannedModel) -> String {
     match servers.as_slice() {
         [] => String::new(),
         servers => {
-            format!("; on your word, {} has these weights ({} names the file)", servers.join(", "), Setting::Model)
+            format!("; {} has these weights on your word: {} names the file", servers.join(", "), Setting::Model)
         }
     }
 }
@@ -194,5 +194,42 @@ mod tests {
         assert_eq!(of(&[Status::Ok, Status::Ok]), "2 of 2 ok");
         let all = [Status::Ok, Status::Skipped, Status::Timeout, Status::Failed, Status::Skipped];
         assert_eq!(of(&all), "1 of 5 ok, 1 failed, 1 timed out, 2 incomplete");
+    }
+
+    #[test]
+    fn the_file_that_is_named_for_a_server_is_on_word() {
+        let planned = PlannedModel {
+            name: "m".to_owned(),
+            parameters: 1000.into(),
+            file_bytes: 900.into(),
+            ..PlannedModel::absent("not recorded")
+        };
+        let server = record::ServerFile {
+            url: "http://h:1".to_owned(),
+            software: "vllm".to_owned(),
+            ..record::ServerFile::absent("not asked")
+        };
+        let mut file = record::RunFile::default();
+        file.plan.models = vec![planned];
+        let of = |file: &record::RunFile| {
+            let view = RunView { file };
+            (view.model("m"), model_text(&view, &file.plan.models[0]))
+        };
+        let (name, text) = of(&file);
+        assert!(name == "m" && !text.contains("your word"), "{text}");
+        file.cases = vec![Case { model: "m".to_owned(), server: Some(server), ..Case::default() }];
+        file.environment.engines = vec![engine_api::Identity {
+            name: "openai".to_owned(),
+            variant: None,
+            version: "1".to_owned(),
+            device: engine_api::Device::Server,
+            features: Vec::new(),
+        }];
+        let (name, text) = of(&file);
+        assert_eq!(name, "m (on your word)");
+        assert!(
+            text.ends_with("; vllm at http://h:1 has these weights on your word: `models` names the file"),
+            "{text}"
+        );
     }
 }
