@@ -348,7 +348,7 @@ with_reasons! {
         pub held_bytes: Recorded<i64>,
         /// `after_first_bytes` less the memory before loading, resident weights, code, resident KV cache, tokenizer and `held_bytes`.
         pub unaccounted_bytes: Recorded<i64>,
-        /// Predicted need from the cost model.
+        /// Predicted need by the cost model, with a full context.
         pub predicted_bytes: Recorded<u64>,
         /// Of what is resident after the first request, in huge pages.
         pub huge_pages_bytes: Recorded<u64>,

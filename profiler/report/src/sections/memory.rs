@@ -30,7 +30,7 @@ const PARTS: &[Line] = &[
             (absent, _) => absent,
         }
     }),
-    ("  predicted by the cost model", |m| bytes(&m.predicted_bytes)),
+    ("  predicted for a full context", |m| bytes(&m.predicted_bytes)),
 ];
 
 /// Other figures of the first request.
