@@ -31,6 +31,8 @@ fn spec(window: Option<usize>) -> Spec {
         norm_offset: 0.0,
         tied_embeddings: false,
         embedding_scale: None,
+        per_layer_width: None,
+        logit_cap: None,
         layers: vec![
             Layer::plain(
                 Attention {

@@ -7,6 +7,9 @@ use std::fmt;
 #[allow(missing_docs, reason = "the names describe the ops")]
 pub enum OpKind {
     Embed,
+    PerLayerEmbed,
+    PerLayerModelProj,
+    PerLayerInputs,
     AttnNorm,
     QkvProj,
     QProj,
@@ -14,6 +17,7 @@ pub enum OpKind {
     VProj,
     QNorm,
     KNorm,
+    VNorm,
     QAProj,
     QANorm,
     QBProj,
@@ -40,8 +44,10 @@ pub enum OpKind {
     AttnPostNorm,
     AttnResidual,
     FfnNorm,
+    RouterNorm,
     Router,
     ExpertChoice,
+    ExpertsNorm,
     GateUpProj,
     GateProj,
     UpProj,
@@ -50,18 +56,31 @@ pub enum OpKind {
     GeluMul,
     ClampedSwiglu,
     DownProj,
+    DenseNorm,
     ExpertsDown,
     ExpertsSum,
+    ExpertsPostNorm,
+    DenseSum,
     SharedExpert,
     FfnPostNorm,
     FfnResidual,
+    PerLayerGate,
+    PerLayerMul,
+    PerLayerProj,
+    PerLayerNorm,
+    PerLayerResidual,
+    LayerScale,
     OutputNorm,
     LmHead,
+    LogitCap,
 }
 
 /// Every op with its name, in the order of the computation.
-const NAMES: [(OpKind, &str); 51] = [
+const NAMES: [(OpKind, &str); 67] = [
     (OpKind::Embed, "embed"),
+    (OpKind::PerLayerEmbed, "per_layer_embed"),
+    (OpKind::PerLayerModelProj, "per_layer_model_proj"),
+    (OpKind::PerLayerInputs, "per_layer_inputs"),
     (OpKind::AttnNorm, "attn_norm"),
     (OpKind::QkvProj, "qkv_proj"),
     (OpKind::QProj, "q_proj"),
@@ -69,6 +88,7 @@ const NAMES: [(OpKind, &str); 51] = [
     (OpKind::VProj, "v_proj"),
     (OpKind::QNorm, "q_norm"),
     (OpKind::KNorm, "k_norm"),
+    (OpKind::VNorm, "v_norm"),
     (OpKind::QAProj, "q_a_proj"),
     (OpKind::QANorm, "q_a_norm"),
     (OpKind::QBProj, "q_b_proj"),
@@ -95,8 +115,10 @@ const NAMES: [(OpKind, &str); 51] = [
     (OpKind::AttnPostNorm, "attn_post_norm"),
     (OpKind::AttnResidual, "attn_residual"),
     (OpKind::FfnNorm, "ffn_norm"),
+    (OpKind::RouterNorm, "router_norm"),
     (OpKind::Router, "router"),
     (OpKind::ExpertChoice, "expert_choice"),
+    (OpKind::ExpertsNorm, "experts_norm"),
     (OpKind::GateUpProj, "gate_up_proj"),
     (OpKind::GateProj, "gate_proj"),
     (OpKind::UpProj, "up_proj"),
@@ -105,13 +127,23 @@ const NAMES: [(OpKind, &str); 51] = [
     (OpKind::GeluMul, "gelu_mul"),
     (OpKind::ClampedSwiglu, "clamped_swiglu"),
     (OpKind::DownProj, "down_proj"),
+    (OpKind::DenseNorm, "dense_norm"),
     (OpKind::ExpertsDown, "experts_down"),
     (OpKind::ExpertsSum, "experts_sum"),
+    (OpKind::ExpertsPostNorm, "experts_post_norm"),
+    (OpKind::DenseSum, "dense_sum"),
     (OpKind::SharedExpert, "shared_expert"),
     (OpKind::FfnPostNorm, "ffn_post_norm"),
     (OpKind::FfnResidual, "ffn_residual"),
+    (OpKind::PerLayerGate, "per_layer_gate"),
+    (OpKind::PerLayerMul, "per_layer_mul"),
+    (OpKind::PerLayerProj, "per_layer_proj"),
+    (OpKind::PerLayerNorm, "per_layer_norm"),
+    (OpKind::PerLayerResidual, "per_layer_residual"),
+    (OpKind::LayerScale, "layer_scale"),
     (OpKind::OutputNorm, "output_norm"),
     (OpKind::LmHead, "lm_head"),
+    (OpKind::LogitCap, "logit_cap"),
 ];
 
 impl OpKind {
@@ -145,6 +177,9 @@ impl OpKind {
     pub fn of_weight(part: &str) -> Option<Self> {
         Some(match part {
             "token_embd" => Self::Embed,
+            "per_layer_token_embd" => Self::PerLayerEmbed,
+            "per_layer_model_proj" => Self::PerLayerModelProj,
+            "per_layer_proj_norm" => Self::PerLayerInputs,
             "attn_norm" => Self::AttnNorm,
             "attn_qkv" => Self::QkvProj,
             "attn_q" => Self::QProj,
@@ -174,6 +209,13 @@ impl OpKind {
             "ffn_up" => Self::UpProj,
             "ffn_down" => Self::DownProj,
             "post_ffw_norm" => Self::FfnPostNorm,
+            "post_ffw_norm_1" => Self::DenseNorm,
+            "pre_ffw_norm_2" => Self::ExpertsNorm,
+            "post_ffw_norm_2" => Self::ExpertsPostNorm,
+            "inp_gate" => Self::PerLayerGate,
+            "proj" => Self::PerLayerProj,
+            "post_norm" => Self::PerLayerNorm,
+            "layer_output_scale" => Self::LayerScale,
             "output_norm" => Self::OutputNorm,
             "output" => Self::LmHead,
             _ => return None,
@@ -220,6 +262,9 @@ impl OpKind {
                 | Self::DownProj
                 | Self::ExpertsDown
                 | Self::SharedExpert
+                | Self::PerLayerModelProj
+                | Self::PerLayerGate
+                | Self::PerLayerProj
                 | Self::LmHead
         )
     }
@@ -235,6 +280,7 @@ impl OpKind {
                 | Self::VProj
                 | Self::QNorm
                 | Self::KNorm
+                | Self::VNorm
                 | Self::Rope
                 | Self::KvWrite
                 | Self::Attention
@@ -269,6 +315,23 @@ impl OpKind {
         )
     }
 
+    /// Whether only models have it whose layers have inputs of their own, or whose layers multiply their output.
+    #[must_use]
+    pub const fn is_of_layer_inputs(self) -> bool {
+        matches!(
+            self,
+            Self::PerLayerEmbed
+                | Self::PerLayerModelProj
+                | Self::PerLayerInputs
+                | Self::PerLayerGate
+                | Self::PerLayerMul
+                | Self::PerLayerProj
+                | Self::PerLayerNorm
+                | Self::PerLayerResidual
+                | Self::LayerScale
+        )
+    }
+
     /// Whether it is an RMS norm with a weight.
     #[must_use]
     pub const fn is_norm(self) -> bool {
@@ -283,6 +346,11 @@ impl OpKind {
                 | Self::DeltaNorm
                 | Self::FfnNorm
                 | Self::FfnPostNorm
+                | Self::RouterNorm
+                | Self::DenseNorm
+                | Self::ExpertsNorm
+                | Self::ExpertsPostNorm
+                | Self::PerLayerNorm
                 | Self::OutputNorm
         )
     }

@@ -6,7 +6,7 @@ use models::cost::{
 use models::registry::{self, MODELS};
 use models::{
     Activation, Arch, Attention, Bytes, CacheTypes, Checkpoint, DType, DeltaLayout, Experts, Flops, GatedDeltaNet,
-    LatentAttention, Layer, Mixer, NormPlacement, Rope, RopeLayout, ShortConvolution, Spec, Temperature,
+    Gating, LatentAttention, Layer, Mixer, NormPlacement, Rope, RopeLayout, ShortConvolution, Spec, Temperature,
 };
 use proptest::prelude::*;
 
@@ -21,6 +21,8 @@ fn tiny() -> Spec {
         norm_offset: 0.0,
         tied_embeddings: true,
         embedding_scale: None,
+        per_layer_width: None,
+        logit_cap: None,
         layers: vec![
             Layer::plain(
                 Attention {
@@ -113,6 +115,70 @@ fn parts_that_some_architectures_have_computed_by_hand() {
     assert_eq!(ops.len(), plain.len() + 4);
     spec.layers[0].mixer.attention_mut().unwrap().rope = None;
     assert_eq!(prefill_ops(&spec, &types, DType::F16, 3, 2).len(), plain.len() + 3);
+}
+
+/// Two layers with inputs of 4 elements, of which the second attends to the cache of the first: it has no keys and values, and reads as
+/// many rows as the first.
+#[test]
+fn a_shared_cache_and_inputs_of_layers_computed_by_hand() {
+    let mut spec = tiny();
+    let attention = spec.layers[0].mixer.attention_mut().unwrap();
+    (attention.v_norm, attention.qkv_bias) = (true, false);
+    let mut second = spec.layers[0].clone();
+    second.mixer.attention_mut().unwrap().cache_of = Some(0);
+    second.output_scale = true;
+    spec.layers.push(second);
+    (spec.per_layer_width, spec.logit_cap) = (Some(4), Some(30.0));
+    let types = WeightTypes::uniform(&spec, DType::F16);
+    let ops = prefill_ops(&spec, &types, DType::F16, 3, 2);
+    // name, FLOP, bytes of weights, of the cache, of activations
+    let of = |op: &OpCost| {
+        (op.kind.name(), op.flops.get(), op.weight_bytes.get(), op.kv_bytes.get(), op.activation_bytes.get())
+    };
+    let around: Vec<_> = ops.iter().filter(|op| op.layer.is_none()).map(of).collect();
+    assert_eq!(
+        around,
+        [
+            ("embed", 0, 48, 0, 96),
+            // Three rows of 8 elements, whatever the vocabulary is.
+            ("per_layer_embed", 24, 48, 0, 96),
+            ("per_layer_model_proj", 384, 128, 0, 192),
+            ("per_layer_inputs", 186, 16, 0, 288),
+            ("output_norm", 35, 32, 0, 64),
+            ("lm_head", 160, 160, 0, 72),
+            ("logit_cap", 30, 0, 0, 80),
+        ]
+    );
+    let feed_forward = |kind: OpKind| {
+        matches!(kind, OpKind::FfnNorm | OpKind::GateProj | OpKind::UpProj | OpKind::SiluMul | OpKind::DownProj)
+    };
+    let second: Vec<_> = ops.iter().filter(|op| op.layer == Some(1) && !feed_forward(op.kind)).map(of).collect();
+    assert_eq!(
+        second,
+        [
+            ("attn_norm", 105, 32, 0, 192),
+            ("q_proj", 384, 128, 0, 192),
+            ("rope", 72, 0, 0, 192),
+            ("attention", 462, 0, 80, 192),
+            ("o_proj", 384, 128, 0, 192),
+            ("attn_residual", 24, 0, 0, 288),
+            ("ffn_residual", 24, 0, 0, 288),
+            ("per_layer_gate", 192, 64, 0, 144),
+            ("per_layer_mul", 120, 0, 0, 144),
+            ("per_layer_proj", 192, 64, 0, 144),
+            ("per_layer_norm", 105, 32, 0, 192),
+            ("per_layer_residual", 24, 0, 0, 288),
+            ("layer_scale", 24, 4, 0, 192),
+        ]
+    );
+    let norm = ops.iter().find(|op| op.kind.name() == "v_norm").map(of);
+    assert_eq!(norm, Some(("v_norm", 45, 0, 0, 96)));
+    // Values that are keys have no projection; their norm remains.
+    spec.layers[0].mixer.attention_mut().unwrap().values_are_keys = true;
+    let without = prefill_ops(&spec, &types, DType::F16, 3, 2);
+    assert!(without.iter().all(|op| op.kind != OpKind::VProj) && without.len() == ops.len() - 1);
+    let text = serde_json::to_string(&types).unwrap();
+    assert_eq!(serde_json::from_str::<WeightTypes>(&text).unwrap(), types);
 }
 
 /// A pass of 3 tokens at position 2 over a convolution of 4 tokens in 8 channels: products of 2 x 8 x 24 and 2 x 8 x 8 operations a
@@ -253,13 +319,23 @@ fn latent_attention_computed_by_hand() {
 fn norm_elements(spec: &Spec) -> u64 {
     let of_layer = |layer: &Layer| {
         let parts = if layer.norms == NormPlacement::BeforeAndAfter { 4 } else { 2 };
+        // Of the inputs of a layer; and those of a dense part, of experts and of the factors before a router.
+        let parts = parts + usize::from(spec.per_layer_width.is_some());
+        let dense = layer.feed_forward.experts().and_then(|experts| experts.dense_width);
+        let parts = parts + dense.map_or(0, |_| 4);
         let heads = layer.mixer.attention().filter(|attention| attention.qk_norm);
         let latent = layer.mixer.latent_attention();
         parts * spec.hidden
-            + heads.map_or(0, |attention| 2 * attention.head_dim)
+            + heads.map_or(0, |attention| if attention.has_own_cache() { 2 } else { 1 } * attention.head_dim)
+            + usize::from(layer.output_scale)
             + latent.map_or(0, |latent| latent.rank + latent.query_rank.unwrap_or(0))
     };
-    (spec.layers.iter().map(of_layer).sum::<usize>() + spec.hidden) as u64
+    (spec.layers.iter().map(of_layer).sum::<usize>() + spec.hidden + spec.per_layer_width.unwrap_or(0)) as u64
+}
+
+/// The elements of the table of the inputs of layers, of which a token reads one row.
+fn per_layer_table(spec: &Spec) -> u64 {
+    (spec.vocab * spec.per_layer_inputs()) as u64
 }
 
 /// The elements of the experts that a token does not use.
@@ -283,10 +359,11 @@ fn kernel_elements(spec: &Spec) -> u64 {
     spec.layers.iter().map(of_layer).sum::<usize>() as u64
 }
 
-/// The elements of the biases of the choice of experts, which no product adds.
+/// The elements of the biases and factors of the choice of experts, which no product adds.
 fn choice_elements(spec: &Spec) -> u64 {
     let experts = spec.layers.iter().filter_map(|layer| layer.feed_forward.experts());
-    experts.filter(|experts| experts.gating.choice_bias).map(|experts| experts.count as u64).sum()
+    let of_one = |gating: &Gating| u64::from(gating.choice_bias) + u64::from(gating.expert_factors);
+    experts.map(|experts| experts.count as u64 * of_one(&experts.gating)).sum()
 }
 
 /// The elements of the biases that a token adds.
@@ -325,7 +402,7 @@ fn a_decode_takes_two_operations_per_parameter() {
         let spec = &entry.spec();
         let ops = decode_ops(spec, &WeightTypes::uniform(spec, DType::Q4_0), DType::F16, 100);
         let matmuls: u64 = ops.iter().filter(|op| op.kind.is_matmul()).map(|op| op.flops.get()).sum();
-        let table = if spec.tied_embeddings { 0 } else { (spec.vocab * spec.hidden) as u64 };
+        let table = if spec.tied_embeddings { 0 } else { (spec.vocab * spec.hidden) as u64 } + per_layer_table(spec);
         let norms = norm_elements(spec) + kernel_elements(spec) + choice_elements(spec) + unused_expert_elements(spec);
         let biases: usize = spec.layers.iter().map(|layer| biases_of_token(spec.hidden, layer)).sum();
         let biases = biases as u64;
@@ -344,7 +421,9 @@ fn a_decode_reads_every_weight_once() {
         let spec = &entry.spec();
         let ops = decode_ops(spec, &WeightTypes::uniform(spec, DType::F32), DType::F16, 0);
         let table = if spec.tied_embeddings { 0 } else { spec.vocab as u64 * spec.hidden as u64 };
-        let expected = 4 * (entry.parameters.get() - table - unused_expert_elements(spec)) + 4 * spec.hidden as u64;
+        let table = table + per_layer_table(spec);
+        let row = (spec.hidden + spec.per_layer_inputs()) as u64;
+        let expected = 4 * (entry.parameters.get() - table - unused_expert_elements(spec)) + 4 * row;
         assert_eq!(totals(&ops).weight_bytes, Bytes(expected), "{}", entry.name);
     }
 }
@@ -371,7 +450,9 @@ fn a_decode_reads_the_cache_once() {
             let of_layer = |layer: &Layer| match &layer.mixer {
                 Mixer::Attention(attention) => {
                     let rows = (position + 1).min(attention.window.unwrap_or(usize::MAX)) as u64;
-                    DType::F16.row_bytes(attention.kv_width()) * (2 * (rows + 1))
+                    // A layer that attends to the cache of another writes nothing.
+                    let written = u64::from(attention.has_own_cache());
+                    DType::F16.row_bytes(attention.kv_width()) * (2 * (rows + written))
                 }
                 // One row for keys and values.
                 Mixer::LatentAttention(attention) => {

@@ -76,6 +76,41 @@ fn config(name: &str) -> Value {
             "query_pre_attn_scalar": 256, "sliding_window": 1024, "sliding_window_pattern": 6,
             "hidden_activation": "gelu_pytorch_tanh", "attention_bias": false,
         }),
+        "gemma-4-e2b" => json!({
+            "architectures": ["Gemma4ForConditionalGeneration"], "model_type": "gemma4",
+            "text_config": {
+                "model_type": "gemma4_text", "hidden_size": 1536, "intermediate_size": 6144, "num_hidden_layers": 35,
+                "num_attention_heads": 8, "num_key_value_heads": 1, "num_global_key_value_heads": null, "head_dim": 256,
+                "global_head_dim": 512, "vocab_size": 262_144, "vocab_size_per_layer_input": 262_144,
+                "hidden_size_per_layer_input": 256, "num_kv_shared_layers": 20, "use_double_wide_mlp": true,
+                "attention_k_eq_v": false, "enable_moe_block": false, "final_logit_softcapping": 30.0,
+                "max_position_embeddings": 131_072, "rms_norm_eps": 1e-6, "sliding_window": 512, "attention_bias": false,
+                "hidden_activation": "gelu_pytorch_tanh", "tie_word_embeddings": true,
+                "layer_types": (1..=35).map(|at| if at % 5 == 0 { "full_attention" } else { "sliding_attention" }).collect::<Vec<_>>(),
+                "rope_parameters": {
+                    "full_attention": {"partial_rotary_factor": 0.25, "rope_theta": 1_000_000.0, "rope_type": "proportional"},
+                    "sliding_attention": {"rope_theta": 10_000.0, "rope_type": "default"},
+                },
+            },
+        }),
+        "gemma-4-26b-a4b" => json!({
+            "architectures": ["Gemma4ForConditionalGeneration"], "model_type": "gemma4",
+            "text_config": {
+                "model_type": "gemma4_text", "hidden_size": 2816, "intermediate_size": 2112, "num_hidden_layers": 30,
+                "num_attention_heads": 16, "num_key_value_heads": 8, "num_global_key_value_heads": 2, "head_dim": 256,
+                "global_head_dim": 512, "vocab_size": 262_144, "vocab_size_per_layer_input": 262_144,
+                "hidden_size_per_layer_input": 0, "num_kv_shared_layers": 0, "use_double_wide_mlp": false,
+                "attention_k_eq_v": true, "enable_moe_block": true, "num_experts": 128, "top_k_experts": 8,
+                "moe_intermediate_size": 704, "final_logit_softcapping": 30.0, "max_position_embeddings": 262_144,
+                "rms_norm_eps": 1e-6, "sliding_window": 1024, "attention_bias": false,
+                "hidden_activation": "gelu_pytorch_tanh", "tie_word_embeddings": true, "use_bidirectional_attention": "vision",
+                "layer_types": (1..=30).map(|at| if at % 6 == 0 { "full_attention" } else { "sliding_attention" }).collect::<Vec<_>>(),
+                "rope_parameters": {
+                    "full_attention": {"partial_rotary_factor": 0.25, "rope_theta": 1_000_000.0, "rope_type": "proportional"},
+                    "sliding_attention": {"rope_theta": 10_000.0, "rope_type": "default"},
+                },
+            },
+        }),
         "gpt-oss-20b" => json!({
             "architectures": ["GptOssForCausalLM"], "model_type": "gpt_oss", "hidden_size": 2880, "intermediate_size": 2880,
             "num_hidden_layers": 24, "num_attention_heads": 64, "num_key_value_heads": 8, "head_dim": 64,
@@ -196,6 +231,68 @@ struct Elements {
 struct Published(Value);
 
 impl Published {
+    /// Those of a registered model, or of its text part.
+    fn of(name: &str) -> Self {
+        let mut config = config(name);
+        let text = config["text_config"].take();
+        Self(if text.is_null() { config } else { text })
+    }
+
+    /// Elements of the row of the second table of embeddings.
+    fn per_layer_inputs(&self) -> f64 {
+        self.0["hidden_size_per_layer_input"].as_f64().unwrap_or(0.0) * self.layers() as f64
+    }
+
+    /// Width of a head of Gemma 4, which has wider ones in layers without a window.
+    fn gemma4_head(&self, layer: u64) -> f64 {
+        self.number(if self.window(layer).is_finite() { "head_dim" } else { "global_head_dim" })
+    }
+
+    fn gemma4_kv_heads(&self, layer: u64) -> f64 {
+        let global = self.0["num_global_key_value_heads"].as_f64().filter(|_| self.window(layer).is_infinite());
+        global.unwrap_or_else(|| self.number("num_key_value_heads"))
+    }
+
+    /// Whether a layer writes keys and values.
+    fn has_cache(&self, layer: u64) -> bool {
+        layer + self.0["num_kv_shared_layers"].as_u64().unwrap_or(0) < self.layers()
+    }
+
+    /// Gemma 4: layers of two widths of heads, the last of which have no keys and values and wider feed-forward parts.
+    /// `experts` says of how many of all experts, a token's and all.
+    fn gemma4_elements(&self, experts: fn(f64, f64) -> f64) -> Elements {
+        let n = |name: &str| self.number(name);
+        let (hidden, heads, inputs) = (n("hidden_size"), n("num_attention_heads"), n("hidden_size_per_layer_input"));
+        let (mut matrices, mut vectors) = (self.per_layer_inputs() * hidden, inputs + hidden);
+        let has_experts = self.0["enable_moe_block"] == true;
+        let (count, of_one) = match has_experts {
+            true => (n("num_experts"), 3.0 * n("moe_intermediate_size")),
+            false => (0.0, 0.0),
+        };
+        let used = if has_experts { experts(n("top_k_experts"), count) } else { 0.0 };
+        for layer in 0..self.layers() {
+            let (head, has_cache) = (self.gemma4_head(layer), self.has_cache(layer));
+            let width = n("intermediate_size") * if has_cache { 1.0 } else { 2.0 };
+            let has_values = !(self.0["attention_k_eq_v"] == true && self.window(layer).is_infinite());
+            let projections = if !has_cache {
+                0.0
+            } else if has_values {
+                2.0
+            } else {
+                1.0
+            };
+            let kv = projections * self.gemma4_kv_heads(layer) * head;
+            matrices += hidden * (2.0 * heads * head + kv + 3.0 * width + 2.0 * inputs + of_one * used);
+            // Four norms and, with inputs of layers, a fifth; those of the heads, and the factor of the output.
+            let norms = if inputs > 0.0 { 5.0 } else { 4.0 };
+            vectors += norms * hidden + head * if has_cache { 2.0 } else { 1.0 } + 1.0;
+            // Three norms more, the factors of the router's input, and a factor for each expert.
+            vectors += if has_experts { 4.0 * hidden + count } else { 0.0 };
+        }
+        let routers = self.layers() as f64 * hidden * count;
+        Elements { matrices_of_layers: matrices, routers, head: n("vocab_size") * hidden, vectors }
+    }
+
     fn number(&self, name: &str) -> f64 {
         self.0[name].as_f64().unwrap_or_else(|| panic!("{name}"))
     }
@@ -212,6 +309,9 @@ impl Published {
     fn window(&self, layer: u64) -> f64 {
         match self.kind() {
             "mistral" => self.number("sliding_window"),
+            "gemma4_text" if self.0["layer_types"][layer as usize] == "sliding_attention" => {
+                self.number("sliding_window")
+            }
             "gemma3_text" if !(layer + 1).is_multiple_of(6) => self.number("sliding_window"),
             "gpt_oss" if layer.is_multiple_of(2) => self.number("sliding_window"),
             _ => f64::INFINITY,
@@ -277,19 +377,21 @@ impl Published {
         }
     }
 
-    /// Elements of one token in the cache of a layer.
-    fn cached(&self) -> f64 {
+    /// Elements of one token in the cache that a layer reads.
+    fn cached(&self, layer: u64) -> f64 {
         match self.kind() {
+            "gemma4_text" => 2.0 * self.gemma4_kv_heads(layer) * self.gemma4_head(layer),
             "glm4_moe_lite" => self.number("kv_lora_rank") + self.number("qk_rope_head_dim"),
             _ => 2.0 * self.number("num_key_value_heads") * self.head_dim(),
         }
     }
 
     /// Products of an attended pair: of a query with a key, and of a weight with a value.
-    fn products_of_pair(&self) -> f64 {
+    fn products_of_pair(&self, layer: u64) -> f64 {
         let of_head = match self.kind() {
+            "gemma4_text" => 2.0 * self.gemma4_head(layer),
             // The value is the latent, which is a part of what a query is multiplied with.
-            "glm4_moe_lite" => self.cached() + self.number("kv_lora_rank"),
+            "glm4_moe_lite" => self.cached(layer) + self.number("kv_lora_rank"),
             _ => 2.0 * self.head_dim(),
         };
         self.number("num_attention_heads") * of_head
@@ -320,8 +422,10 @@ impl Published {
     }
 
     fn elements(&self) -> Elements {
-        if self.kind() == "glm4_moe_lite" {
-            return self.latent_elements();
+        match self.kind() {
+            "glm4_moe_lite" => return self.latent_elements(),
+            "gemma4_text" => return self.gemma4_elements(|used, _| used),
+            _ => {}
         }
         let (hidden, head_dim) = (self.number("hidden_size"), self.head_dim());
         let (q, kv) = (self.number("num_attention_heads") * head_dim, self.number("num_key_value_heads") * head_dim);
@@ -397,24 +501,50 @@ fn is_near(found: f64, expected: f64) -> bool {
 #[test]
 fn a_decoded_token_reads_the_bytes_that_its_config_implies() {
     for entry in &MODELS {
-        let published = Published(config(entry.name));
+        let published = Published::of(entry.name);
         let elements = published.elements();
-        let row = published.number("hidden_size");
+        let row = published.number("hidden_size") + published.per_layer_inputs();
         let weights = (elements.matrices_of_layers + elements.head + row) * 34.0 / 32.0
             + 4.0 * (elements.routers + elements.vectors);
-        let of_position = 2.0 * published.cached();
         let spec = entry.spec();
         for position in [0_usize, 1000, 6000] {
-            // Every position that is attended to is read, and one is written.
-            let rows: f64 = published
-                .attention_layers()
-                .map(|layer| published.window(layer).min(position as f64 + 1.0) + 1.0)
-                .sum();
+            // Every position that is attended to is read, and one is written, where a layer has a cache of its own.
+            let of_layer = |layer: u64| {
+                let read = published.window(layer).min(position as f64 + 1.0);
+                let written = if published.has_cache(layer) { 1.0 } else { 0.0 };
+                published.cached(layer) * (read + written)
+            };
+            let cache: f64 = published.attention_layers().map(of_layer).sum();
             let found = totals(&decode_ops(&spec, &WeightTypes::uniform(&spec, DType::Q8_0), DType::F16, position));
             assert!(is_same(found.state_bytes.as_f64(), published.state_traffic()), "{}", entry.name);
             let found = found.streamed_bytes().as_f64();
-            let expected = weights + rows * of_position + published.state_traffic();
+            let expected = weights + 2.0 * cache + published.state_traffic();
             assert!(is_near(found, expected), "{} at {position}: {found} for {expected}", entry.name);
+        }
+    }
+}
+
+/// All matrices and vectors, and the second table of embeddings, of which a token reads one row. The model's pages give rounded numbers:
+/// of E2B without that table, of 26B A4B with all experts and with those of a token, without the table of embeddings that it looks up.
+#[test]
+fn the_parameters_of_gemma_4_are_those_that_its_config_implies() {
+    for (name, stated, used) in [("gemma-4-e2b", 2.3e9, 2.3e9), ("gemma-4-26b-a4b", 25.2e9, 3.8e9)] {
+        let entry = MODELS.iter().find(|entry| entry.name == name).expect("it is registered");
+        let published = Published::of(name);
+        let sum = |experts| {
+            let Elements { matrices_of_layers, routers, head, vectors } = published.gemma4_elements(experts);
+            matrices_of_layers + routers + head + vectors
+        };
+        let (of_token, outside_of_the_table) = (sum(|used, _| used), sum(|_, all| all));
+        let table = published.number("vocab_size_per_layer_input") * published.per_layer_inputs();
+        assert!(
+            is_same(entry.parameters.get() as f64, outside_of_the_table + table),
+            "{name}: {}",
+            outside_of_the_table + table
+        );
+        assert_eq!(entry.spec().parameters(), entry.parameters, "{name}");
+        for (found, stated) in [(outside_of_the_table, stated), (of_token, used)] {
+            assert!((found / stated - 1.0).abs() < 0.02, "{name}: {found} for {stated}");
         }
     }
 }
@@ -424,13 +554,13 @@ fn a_decoded_token_reads_the_bytes_that_its_config_implies() {
 fn a_prefilled_token_takes_the_operations_that_its_config_implies() {
     const TOKENS: usize = 512;
     for entry in &MODELS {
-        let published = Published(config(entry.name));
+        let published = Published::of(entry.name);
         let elements = published.elements();
-        let pairs: f64 = published
-            .attention_layers()
-            .map(|layer| (1..=TOKENS).map(|position| published.window(layer).min(position as f64)).sum::<f64>())
-            .sum();
-        let attention = 2.0 * published.products_of_pair() * pairs;
+        let of_layer = |layer: u64| {
+            let pairs = (1..=TOKENS).map(|position| published.window(layer).min(position as f64)).sum::<f64>();
+            2.0 * published.products_of_pair(layer) * pairs
+        };
+        let attention: f64 = published.attention_layers().map(of_layer).sum();
         // Of a state S: S d, S k, the sum with u k^T, and S q.
         let states = if published.has_delta_nets() {
             let [heads, width] = published.delta_heads();

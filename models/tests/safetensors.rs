@@ -428,6 +428,121 @@ fn gemma3_has_windows_norms_and_two_rotary_bases() {
     assert_eq!((old.norm_offset, old.embedding_scale), (1.0, Some(8f32.sqrt())));
 }
 
+/// The fields as published, in the object of the text part, and as transformers writes them since version 5.19.
+#[test]
+fn gemma4_has_two_widths_of_heads_and_shared_caches() {
+    let text = |fields: Value| {
+        let mut config = json!({
+            "model_type": "gemma4_text", "hidden_size": 8, "intermediate_size": 16, "num_hidden_layers": 4,
+            "num_attention_heads": 2, "num_key_value_heads": 2, "head_dim": 4, "vocab_size": 3, "rms_norm_eps": 1e-6,
+            "max_position_embeddings": 64, "sliding_window": 16, "hidden_activation": "gelu_pytorch_tanh",
+            "layer_types": ["sliding_attention", "full_attention", "sliding_attention", "full_attention"],
+            "num_kv_shared_layers": 1, "use_double_wide_mlp": true, "hidden_size_per_layer_input": 2,
+            "vocab_size_per_layer_input": 3, "final_logit_softcapping": 30.0, "attention_k_eq_v": true,
+            "rope_parameters": {
+                "full_attention": {"rope_type": "proportional", "rope_theta": 1e6, "partial_rotary_factor": 0.5},
+                "sliding_attention": {"rope_type": "default", "rope_theta": 1e4},
+            },
+        });
+        config.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        config
+    };
+    let with_media = |text: Value| {
+        json!({
+            "architectures": ["Gemma4ForConditionalGeneration"], "model_type": "gemma4", "text_config": text,
+            "vision_config": {"model_type": "gemma4_vision"}, "tie_word_embeddings": true,
+        })
+    };
+    let published = text(json!({"global_head_dim": 8, "num_global_key_value_heads": 1}));
+    let spec = Folder::spec(&with_media(published.clone()));
+    let of_layer = json!({"head_dim": 8, "num_key_value_heads": 1});
+    let newer = text(json!({"per_layer_config": {"1": of_layer, "3": of_layer}}));
+    assert_eq!(spec, Folder::spec(&newer));
+    let widths: Vec<_> = spec.attentions().map(|a| (a.head_dim, a.kv_heads, a.window, a.cache_of)).collect();
+    assert_eq!(widths, [(4, 2, Some(16), None), (8, 1, None, None), (4, 2, Some(16), None), (8, 1, None, Some(1))]);
+    let values: Vec<_> = spec.attentions().map(|a| (a.values_are_keys, a.projects_values())).collect();
+    assert_eq!(values, [(false, true), (true, false), (false, true), (false, false)]);
+    let rope = spec.layers[1].mixer.attention().unwrap().rope.clone().unwrap();
+    assert_eq!((rope.dim, rope.scaling), (8, Some(RopeScaling::Factors(vec![1.0, 1.0, 1e30, 1e30]))));
+    assert_eq!((spec.per_layer_width, spec.logit_cap, spec.norm_offset), (Some(2), Some(30.0), 0.0));
+    let feed_forward: Vec<_> = spec.layers.iter().map(|layer| layer.feed_forward.gated().width).collect();
+    assert_eq!(feed_forward, [16, 16, 16, 32]);
+
+    // Tensors of the text part, of what is not read, and of keys that no layer computes.
+    let name = |rest: &str| format!("model.language_model.{rest}.weight");
+    let mut tensors = vec![
+        (name("embed_tokens"), vec![3, 8]),
+        (name("embed_tokens_per_layer"), vec![3, 8]),
+        (name("per_layer_model_projection"), vec![8, 8]),
+        (name("per_layer_projection_norm"), vec![2]),
+        (name("norm"), vec![8]),
+        ("model.vision_tower.encoder.layers.0.mlp.up_proj.weight".to_owned(), vec![3, 3]),
+        ("model.embed_vision.embedding_projection.weight".to_owned(), vec![8, 3]),
+        (name("layers.3.self_attn.k_proj"), vec![8, 8]),
+        (name("layers.3.self_attn.k_norm"), vec![8]),
+    ];
+    for (at, layer) in spec.layers.iter().enumerate() {
+        let attention = layer.mixer.attention().unwrap();
+        let (q, kv, head) = (attention.q_width(), attention.kv_width(), attention.head_dim);
+        let width = layer.feed_forward.gated().width;
+        let mut add =
+            |part: &str, shape: &[usize]| tensors.push((name(&format!("layers.{at}.{part}")), shape.to_vec()));
+        for norm in ["input_layernorm", "post_attention_layernorm", "pre_feedforward_layernorm"] {
+            add(norm, &[8]);
+        }
+        add("post_feedforward_layernorm", &[8]);
+        add("post_per_layer_input_norm", &[8]);
+        add("self_attn.q_proj", &[q, 8]);
+        add("self_attn.o_proj", &[8, q]);
+        add("self_attn.q_norm", &[head]);
+        if attention.has_own_cache() {
+            add("self_attn.k_proj", &[kv, 8]);
+            add("self_attn.k_norm", &[head]);
+        }
+        if attention.projects_values() {
+            add("self_attn.v_proj", &[kv, 8]);
+        }
+        add("mlp.gate_proj", &[width, 8]);
+        add("mlp.up_proj", &[width, 8]);
+        add("mlp.down_proj", &[8, width]);
+        add("per_layer_input_gate", &[2, 8]);
+        add("per_layer_projection", &[8, 2]);
+        tensors.push((format!("model.language_model.layers.{at}.layer_scalar"), vec![1]));
+    }
+    let folder = Folder::new(&with_media(published));
+    folder.write("model.safetensors", &weights(&tensors, "BF16"));
+    let checkpoint = folder.open();
+    assert_eq!(checkpoint.spec().unwrap(), &spec);
+    assert!(checkpoint.tensor("blk.2.layer_output_scale.weight").is_ok());
+    assert!(checkpoint.tensor("per_layer_token_embd.weight").is_ok());
+}
+
+/// Without these, other logits would be computed.
+#[test]
+fn parts_of_gemma4_that_are_missing_are_named() {
+    let error = |fields: Value| {
+        let mut config = json!({
+            "architectures": ["Gemma4ForCausalLM"], "model_type": "gemma4_text", "hidden_size": 8,
+            "intermediate_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 2,
+            "head_dim": 4, "global_head_dim": 4, "vocab_size": 3, "rms_norm_eps": 1e-6, "max_position_embeddings": 64,
+        });
+        config.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        let folder = Folder::new(&config);
+        Spec::from_config(&folder.path().join("config.json")).unwrap_err().to_string()
+    };
+    for (fields, part) in [
+        (json!({"enable_moe_block": true}), "num_experts"),
+        (json!({"use_bidirectional_attention": "all"}), "use_bidirectional_attention"),
+        (json!({"vocab_size_per_layer_input": 2}), "vocab_size_per_layer_input"),
+        (json!({"num_kv_shared_layers": 2}), "num_kv_shared_layers"),
+        (json!({"num_kv_shared_layers": 1}), "a layer with a cache for layer 1"),
+        (json!({"final_logit_softcapping": -1.0}), "bound of the logits"),
+    ] {
+        let text = error(fields);
+        assert!(text.contains(part), "{part}: {text}");
+    }
+}
+
 /// The width is two thirds of the stated one times a factor, rounded up to a multiple, unless the file says that it is the width.
 #[test]
 fn lfm2_has_convolutions_and_a_computed_width() {

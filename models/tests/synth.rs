@@ -22,6 +22,8 @@ fn spec(arch: &Arch) -> Spec {
         norm_offset: 0.0,
         tied_embeddings: *arch == Arch::LLAMA,
         embedding_scale: None,
+        per_layer_width: None,
+        logit_cap: None,
         layers: vec![
             Layer::plain(
                 Attention {
@@ -160,6 +162,7 @@ fn shapes_of_every_architecture_are_read_back() {
             gating: Gating::new(Scores::SoftmaxOfChosen, false),
             biased: true,
             shared: None,
+            dense_width: None,
         });
     });
     let phi3 = make("phi3", &|_, layer| {
@@ -192,7 +195,30 @@ fn shapes_of_every_architecture_are_read_back() {
             layer.mixer = Mixer::GatedDeltaNet(net);
         }
     });
-    for shape in [qwen3, gemma3, smollm3, ministral3, with_yarn, gpt_oss, phi3, lfm2, qwen35] {
+    let mut gemma4 = make("gemma4", &|at, layer| {
+        let (is_global, is_shared) = (at % 3 == 2, at >= 6);
+        layer.norms = NormPlacement::BeforeAndAfter;
+        layer.output_scale = true;
+        let width = if is_shared { 1024 } else { 512 };
+        layer.feed_forward = FeedForward::Dense(Gated { width, activation: Activation::GeluTanh });
+        let divisors = (0..48u8).map(|pair| if pair < 12 { 1.0 } else { 1e30 }).collect();
+        let wide = Rope { dim: 96, ..rope(1e6, RopeLayout::Halves, Some(RopeScaling::Factors(divisors))) };
+        let attention = match is_global {
+            true => Attention::plain(4, 1, 96, Some(wide)),
+            false => Attention::plain(4, 2, 64, Some(rope(1e4, RopeLayout::Halves, None))),
+        };
+        layer.mixer = Mixer::Attention(Attention {
+            window: (!is_global).then_some(48),
+            qk_norm: true,
+            v_norm: true,
+            values_are_keys: at == 2,
+            cache_of: is_shared.then_some(if is_global { 5 } else { 4 }),
+            scale: Some(1.0),
+            ..attention
+        });
+    });
+    (gemma4.embedding_scale, gemma4.per_layer_width, gemma4.logit_cap) = (Some(16.0), Some(32), Some(30.0));
+    for shape in [qwen3, gemma3, gemma4, smollm3, ministral3, with_yarn, gpt_oss, phi3, lfm2, qwen35] {
         write(&recipe(&shape, Quant::Q4_0), &path);
         assert_eq!(Checkpoint::open(&path).unwrap().spec().unwrap(), &shape);
         std::fs::remove_file(&path).unwrap();
@@ -300,7 +326,7 @@ fn each_registered_model_has_a_tokenizer_of_its_family() {
         let metadata = checkpoint.metadata().unwrap();
         let pre = metadata.text("tokenizer.ggml.pre").unwrap();
         match entry.tokenizer {
-            TokenizerFamily::SentencePiece => assert_eq!(pre, None),
+            TokenizerFamily::SentencePiece | TokenizerFamily::PlainBpe => assert_eq!(pre, None),
             TokenizerFamily::ByteLevelBpe(name) => assert_eq!(pre, Some(name)),
         }
         assert!(checkpoint.tokenizer_substitutions().is_empty(), "{}", entry.name);

@@ -141,6 +141,7 @@ fn ids_published_by_llama_cpp() {
         "falcon",
         "deepseek-llm",
         "deepseek-coder",
+        "gemma-4",
     ];
     for name in names {
         let stem = format!("ggml-vocab-{name}.gguf");

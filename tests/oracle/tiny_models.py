@@ -90,6 +90,22 @@ DEEPSEEK_YARN = {
 }
 
 
+GEMMA4 = {
+    "rms_norm_eps": 1e-6,
+    "hidden_size": 32,
+    "intermediate_size": 32,
+    "head_dim": 16,
+    "global_head_dim": 24,
+    "sliding_window": WINDOW,
+    "vocab_size_per_layer_input": VOCABULARY,
+    "tie_word_embeddings": True,
+    "rope_parameters": {
+        "sliding_attention": {"rope_type": "default", "rope_theta": 10000.0},
+        "full_attention": {"rope_type": "proportional", "rope_theta": 1000.0, "partial_rotary_factor": 0.25},
+    },
+}
+
+
 @dataclass(frozen=True)
 class Tiny:
     name: str
@@ -113,6 +129,7 @@ class Tiny:
             "glm4_moe_lite": transformers.Glm4MoeLiteConfig,
             "lfm2": transformers.Lfm2Config,
             "qwen3_5": transformers.Qwen3_5TextConfig,
+            "gemma4": transformers.Gemma4TextConfig,
         }[self.family]
         fields = COMMON | self.options | changes
         if self.family == "lfm2":
@@ -231,6 +248,45 @@ MODELS = [
         {name: value for name, value in LATENT.items() if name != "first_k_dense_replace"}
         | {"q_lora_rank": 20, "mlp_layer_types": ["dense", "sparse", "sparse"], "routed_scaling_factor": 1.8},
     ),
+    Tiny(
+        "gemma4",
+        "gemma4",
+        GEMMA4
+        | {
+            "num_hidden_layers": 6,
+            "layer_types": ["sliding_attention", "full_attention"] * 3,
+            "num_kv_shared_layers": 2,
+            "use_double_wide_mlp": True,
+            "hidden_size_per_layer_input": 8,
+            "final_logit_softcapping": 4.0,
+        },
+    ),
+    Tiny(
+        "gemma4-equal-values",
+        "gemma4",
+        GEMMA4
+        | {
+            "num_hidden_layers": 3,
+            "layer_types": ["sliding_attention", "sliding_attention", "full_attention"],
+            "attention_k_eq_v": True,
+            "num_global_key_value_heads": 1,
+            "hidden_size_per_layer_input": 0,
+        },
+    ),
+    Tiny(
+        "gemma4-experts",
+        "gemma4",
+        GEMMA4
+        | {
+            "num_hidden_layers": 3,
+            "layer_types": ["sliding_attention", "sliding_attention", "full_attention"],
+            "hidden_size_per_layer_input": 0,
+            "enable_moe_block": True,
+            "num_experts": 5,
+            "top_k_experts": 2,
+            "moe_intermediate_size": 16,
+        },
+    ),
 ]
 
 
@@ -250,6 +306,10 @@ def randomise(model, seed: int, dtype: torch.dtype) -> None:
                 value = noise
             elif name.endswith("A_log"):
                 value = 0.5 * noise - 1.0
+            elif name.endswith("router.scale") or name.endswith("per_expert_scale"):
+                value = 1.0 + 0.3 * noise
+            elif name.endswith("router.proj.weight"):
+                value = 2.0 * noise
             elif name.endswith("sinks"):
                 value = 2.0 * noise
             elif name.endswith("experts.gate_up_proj"):
@@ -262,6 +322,8 @@ def randomise(model, seed: int, dtype: torch.dtype) -> None:
         for name, buffer in sorted(model.named_buffers()):
             if name.endswith("e_score_correction_bias"):
                 buffer.copy_(0.5 * torch.randn(buffer.shape, generator=generator))
+            if name.endswith("layer_scalar"):
+                buffer.copy_(1.0 + 0.3 * torch.randn(buffer.shape, generator=generator))
 
 
 def logits(model, ids: torch.Tensor) -> torch.Tensor:
@@ -386,6 +448,27 @@ def check_latent(tiny: Tiny, model, ids: torch.Tensor) -> None:
         require(distance(logits(tiny.build(model.state_dict(), **change), ids), expected) > 1e-2, f"{change} makes no difference")
 
 
+def check_gemma4(tiny: Tiny, model, ids: torch.Tensor) -> None:
+    """Window, rotation, bound, caches and inputs of layers make a difference."""
+    expected, rope = logits(model, ids), tiny.options["rope_parameters"]
+    whole = rope["full_attention"] | {"partial_rotary_factor": 1.0}
+    changes = [{"sliding_window": 512}, {"rope_parameters": rope | {"full_attention": whole}}]
+    ends = ["layer_scalar"]
+    if tiny.options.get("enable_moe_block"):
+        ends += ["router.scale", "router.per_expert_scale", "pre_feedforward_layernorm_2.weight", "post_feedforward_layernorm_1.weight"]
+    if tiny.options["hidden_size_per_layer_input"] > 0:
+        changes.append({"final_logit_softcapping": None})
+        ends += ["embed_tokens_per_layer.weight", "per_layer_projection_norm.weight", "per_layer_input_gate.weight"]
+    for change in changes:
+        other = logits(tiny.build(model.state_dict(), **change), ids)
+        require(distance(other, expected) > 1e-2, f"{change} makes no difference")
+    for end in ends:
+        # A common factor of all experts is undone by the norm after them.
+        changed = (lambda value: value.flip(0)) if end.endswith("per_expert_scale") else (lambda value: value * 0.5)
+        weights = {name: changed(value) if name.endswith(end) else value for name, value in model.state_dict().items()}
+        require(distance(logits(tiny.build(weights), ids), expected) > 1e-2, f"{end} makes no difference")
+
+
 def toy_vocabulary() -> tuple[list[str], list[int], list[str]]:
     """128 tokens of a byte-level BPE that covers ASCII text: tokens, their types, merges."""
     pairs = "Ġt he in re on at er an is en or es al ar st it Ġa Ġs Ġo te nd ou ng me ve ti ro ce ly".split()
@@ -507,6 +590,8 @@ def make(tiny: Tiny, seed: int, out: str) -> str:
         check_latent(tiny, model, ids)
     if tiny.family == "lfm2":
         check_lfm2(tiny, model, ids)
+    if tiny.family == "gemma4":
+        check_gemma4(tiny, model, ids)
     if tiny.family == "qwen3_5":
         check_qwen35(tiny, model, ids)
     if tiny.name in ("llama-rope-scaled", "mistral-window", "qwen2-bias"):

@@ -3,7 +3,7 @@
 use models::{Attention, LatentAttention, Mixer, Rope, Spec};
 use traces::op;
 
-use super::NAME;
+use super::failed;
 use super::kernels::{HeadPart, Kernels, Linear, Memory};
 use super::source::Source;
 use super::stream::{Place, Stream};
@@ -14,20 +14,36 @@ pub(super) struct AttentionPart<K: Kernels> {
     attention: Attention,
     /// `[heads * head_dim, hidden]`; with an output gate `[heads * 2 * head_dim, hidden]`, of each head the query and the gate
     q: Linear<K>,
-    k: Linear<K>, // [kv_heads * head_dim, hidden]
-    v: Linear<K>, // [kv_heads * head_dim, hidden]
     o: Linear<K>, // [hidden, heads * head_dim]
     /// `[heads]`
     sinks: Option<K::Vector>,
-    /// Norms of the heads of q and k, each `[head_dim]`.
-    head_norms: Option<[K::Vector; 2]>,
+    /// Norm of the heads of q, `[head_dim]`.
+    q_norm: Option<K::Vector>,
     /// Index in [`Rotations`].
     rotation: Option<usize>,
+    /// `None` of a layer that attends to the keys and values of another one.
+    own: Option<KeysAndValues<K>>,
+}
+
+/// The weights of keys and values in one layer, and its cache.
+struct KeysAndValues<K: Kernels> {
+    k: Linear<K>, // [kv_heads * head_dim, hidden]
+    /// `[kv_heads * head_dim, hidden]`; `None`: the values are the keys before their norm.
+    v: Option<Linear<K>>,
+    /// Norms of the heads of k and v, each `[head_dim]`.
+    k_norm: Option<K::Vector>,
+    v_norm: Option<K::Vector>,
     cache: K::Cache,
 }
 
-/// Buffers of attention, shared by all layers.
+/// Buffers of attention, shared by all layers of the same widths.
 pub(super) struct AttentionBuffers<M: Memory> {
+    /// Each with the widths of queries and of keys.
+    of_widths: Vec<([usize; 2], WidthBuffers<M>)>,
+}
+
+/// Buffers of attention of one width.
+struct WidthBuffers<M: Memory> {
     q: M::Rows,      // [rows, heads * head_dim]
     k: M::Rows,      // [rows, kv_heads * head_dim]
     v: M::Rows,      // [rows, kv_heads * head_dim]
@@ -101,36 +117,51 @@ impl<K: Kernels> AttentionPart<K> {
         let (q_width, kv_width, biased) = (attention.q_width(), attention.kv_width(), attention.qkv_bias);
         let name = |part: &str| format!("blk.{at}.{part}");
         let head_norm = |part: &str| source.norm(&name(part), attention.head_dim);
+        let own = || -> Result<KeysAndValues<K>, EngineError> {
+            let values = || source.linear(&name("attn_v"), kv_width, hidden, biased);
+            Ok(KeysAndValues {
+                k: source.linear(&name("attn_k"), kv_width, hidden, biased)?,
+                v: attention.projects_values().then(values).transpose()?,
+                k_norm: attention.qk_norm.then(|| head_norm("attn_k_norm.weight")).transpose()?,
+                v_norm: attention.v_norm.then(|| source.kernels.ones(attention.head_dim)).transpose()?,
+                cache: source.kernels.cache(attention)?,
+            })
+        };
         Ok(Self {
             q: source.linear(&name("attn_q"), attention.q_outputs(), hidden, biased)?,
-            k: source.linear(&name("attn_k"), kv_width, hidden, biased)?,
-            v: source.linear(&name("attn_v"), kv_width, hidden, biased)?,
             o: source.linear(&name("attn_output"), hidden, q_width, attention.output_bias)?,
             sinks: match attention.sinks {
                 true => Some(source.vector(&name("attn_sinks.weight"), attention.heads)?),
                 false => None,
             },
-            head_norms: match attention.qk_norm {
-                true => Some([head_norm("attn_q_norm.weight")?, head_norm("attn_k_norm.weight")?]),
-                false => None,
-            },
+            q_norm: attention.qk_norm.then(|| head_norm("attn_q_norm.weight")).transpose()?,
             rotation: attention.rope.as_ref().and_then(|rope| rotations.of(rope, HeadPart::whole(attention.head_dim))),
-            cache: source.kernels.cache(attention)?,
+            own: attention.has_own_cache().then(own).transpose()?,
             attention: attention.clone(),
         })
     }
 
-    /// The output of attention to `s.h`, in `s.h`.
+    /// The keys and values that it keeps.
+    pub(super) const fn cache(&self) -> Option<&K::Cache> {
+        match &self.own {
+            Some(own) => Some(&own.cache),
+            None => None,
+        }
+    }
+
+    /// The output of attention to `s.h`, in `s.h`. `shared` is the cache of another layer, if it attends to that.
     pub(super) fn run(
         &mut self,
         kernels: &mut K,
         place: Place,
+        shared: Option<&K::Cache>,
         rotations: &mut Rotations<K>,
         s: &mut Stream<K>,
         b: &mut AttentionBuffers<K>,
     ) -> Result<(), EngineError> {
         let Place { at, rows, position, hidden, epsilon } = place;
         let attention = &self.attention;
+        let b = b.of(attention)?;
         let (q_width, kv_width) = (attention.q_width(), attention.kv_width());
         let end = position + rows;
         let seen = attention.window.map_or(end, |window| end.min(window));
@@ -144,37 +175,52 @@ impl<K: Kernels> AttentionPart<K> {
                 _ => kernels.linear(&mut s.h, &self.q, &mut b.q)?,
             }
         }
-        {
-            let _op = op!("k_proj", at, [rows, hidden, kv_width]);
-            kernels.linear(&mut s.h, &self.k, &mut b.k)?;
-        }
-        {
-            let _op = op!("v_proj", at, [rows, hidden, kv_width]);
-            kernels.linear(&mut s.h, &self.v, &mut b.v)?;
-        }
-        if let Some([q_norm, k_norm]) = &self.head_norms {
+        if let Some(own) = &self.own {
             {
-                let _op = op!("q_norm", at, [rows, q_width]);
-                kernels.norm_heads(&mut b.q, q_norm, epsilon)?;
+                let _op = op!("k_proj", at, [rows, hidden, kv_width]);
+                kernels.linear(&mut s.h, &own.k, &mut b.k)?;
+                if own.v.is_none() {
+                    // A copy, before the norm.
+                    kernels.split_heads(&b.k, HeadPart::whole(kv_width), &mut b.v)?;
+                }
             }
+            if let Some(v) = &own.v {
+                let _op = op!("v_proj", at, [rows, hidden, kv_width]);
+                kernels.linear(&mut s.h, v, &mut b.v)?;
+            }
+        }
+        if let Some(norm) = &self.q_norm {
+            let _op = op!("q_norm", at, [rows, q_width]);
+            kernels.norm_heads(&mut b.q, norm, epsilon)?;
+        }
+        if let Some(norm) = self.own.as_ref().and_then(|own| own.k_norm.as_ref()) {
             let _op = op!("k_norm", at, [rows, kv_width]);
-            kernels.norm_heads(&mut b.k, k_norm, epsilon)?;
+            kernels.norm_heads(&mut b.k, norm, epsilon)?;
+        }
+        if let Some(norm) = self.own.as_ref().and_then(|own| own.v_norm.as_ref()) {
+            let _op = op!("v_norm", at, [rows, kv_width]);
+            kernels.norm_heads(&mut b.v, norm, epsilon)?;
         }
         if let Some(rotation) = self.rotation.and_then(|index| rotations.get_mut(index)) {
-            let _op = op!("rope", at, [rows, q_width + kv_width]);
+            let keys = if self.own.is_some() { kv_width } else { 0 };
+            let _op = op!("rope", at, [rows, q_width + keys]);
             kernels.rope(&mut b.q, rotation, position)?;
-            kernels.rope(&mut b.k, rotation, position)?;
+            if self.own.is_some() {
+                kernels.rope(&mut b.k, rotation, position)?;
+            }
             if let Some(temperature) = attention.temperature {
                 kernels.scale_by_position(&mut b.q, temperature, position)?;
             }
         }
-        {
+        if let Some(own) = &mut self.own {
             let _op = op!("kv_write", at, [rows, kv_width]);
-            kernels.store(&mut self.cache, &b.k, &b.v, position)?;
+            kernels.store(&mut own.cache, &b.k, &b.v, position)?;
         }
         {
             let _op = op!("attention", at, [rows, seen, attention.heads]);
-            kernels.attend(&b.q, &self.cache, attention, self.sinks.as_ref(), position, &mut b.output)?;
+            let cache = self.own.as_ref().map(|own| &own.cache).or(shared);
+            let cache = cache.ok_or_else(|| failed("attention", format!("layer {at} has no keys and values")))?;
+            kernels.attend(&b.q, cache, attention, self.sinks.as_ref(), position, &mut b.output)?;
         }
         if let Some(gated) = b.gated.as_ref().filter(|_| attention.output_gate) {
             let _op = op!("output_gate", at, [rows, q_width]);
@@ -186,26 +232,40 @@ impl<K: Kernels> AttentionPart<K> {
 }
 
 impl<M: Memory> AttentionBuffers<M> {
-    /// Buffers for the attention of all layers; `None` of a model without attention.
-    pub(super) fn new(memory: &M, spec: &Spec) -> Result<Option<Self>, EngineError> {
-        let widths = |attention: &Attention| [attention.q_width(), attention.kv_width()];
-        let of_layers =
-            || spec.layers.iter().enumerate().filter_map(|(at, layer)| Some((at, widths(layer.mixer.attention()?))));
-        let Some((first, [q_width, kv_width])) = of_layers().next() else { return Ok(None) };
-        // Buffers are shared by all layers.
-        if let Some((other, _)) = of_layers().find(|(_, widths)| *widths != [q_width, kv_width]) {
-            let what = format!("attention of different widths (layer {other} differs from layer {first})");
-            return Err(EngineError::unsupported(NAME, what, "use another engine, such as llama-cpp"));
+    /// Buffers for the attention of all layers.
+    pub(super) fn new(memory: &M, spec: &Spec) -> Result<Self, EngineError> {
+        let mut of_widths: Vec<([usize; 2], WidthBuffers<M>)> = Vec::new();
+        for attention in spec.attentions() {
+            let widths = widths(attention);
+            if of_widths.iter().any(|(known, _)| *known == widths) {
+                continue;
+            }
+            let [q_width, kv_width] = widths;
+            let has_gate = spec.attentions().any(|attention| attention.output_gate);
+            let buffers = WidthBuffers {
+                q: memory.rows(q_width)?,
+                k: memory.rows(kv_width)?,
+                v: memory.rows(kv_width)?,
+                output: memory.rows(q_width)?,
+                gated: match has_gate {
+                    true => Some(GatedBuffers { both: memory.rows(2 * q_width)?, gate: memory.rows(q_width)? }),
+                    false => None,
+                },
+            };
+            of_widths.push((widths, buffers));
         }
-        Ok(Some(Self {
-            q: memory.rows(q_width)?,
-            k: memory.rows(kv_width)?,
-            v: memory.rows(kv_width)?,
-            output: memory.rows(q_width)?,
-            gated: match spec.attentions().any(|attention| attention.output_gate) {
-                true => Some(GatedBuffers { both: memory.rows(2 * q_width)?, gate: memory.rows(q_width)? }),
-                false => None,
-            },
-        }))
+        Ok(Self { of_widths })
     }
+
+    /// Those of a layer.
+    fn of(&mut self, attention: &Attention) -> Result<&mut WidthBuffers<M>, EngineError> {
+        let widths = widths(attention);
+        let found = self.of_widths.iter_mut().find(|(known, _)| *known == widths);
+        found.map(|(_, buffers)| buffers).ok_or_else(|| failed("attention", "no buffers were reserved for its widths"))
+    }
+}
+
+/// Widths of queries and of keys.
+const fn widths(attention: &Attention) -> [usize; 2] {
+    [attention.q_width(), attention.kv_width()]
 }

@@ -14,6 +14,7 @@ use traces::record::NO_LAYER;
 use super::attention::Rotations;
 use super::feed_forward::{FeedForwardBuffers, FeedForwardWeights};
 use super::kernels::{Kernels, Linear};
+use super::layer_inputs::{LayerInputPart, LayerInputs};
 use super::mixer::{MixerBuffers, MixerPart};
 use super::source::Source;
 use super::stream::{Place, Stream};
@@ -24,6 +25,7 @@ pub(super) struct Decoder<K: Kernels> {
     kernels: K,
     spec: Spec,
     embedding: K::Weight, // [vocab, hidden]
+    layer_inputs: Option<LayerInputs<K>>,
     blocks: Vec<Block<K>>,
     output_norm: K::Vector, // [hidden]
     lm_head: Linear<K>,     // [vocab, hidden]; the embedding table itself where they are tied
@@ -47,6 +49,9 @@ pub(super) struct Decoder<K: Kernels> {
 struct Block<K: Kernels> {
     mixer: MixerPart<K>,
     feed_forward: FeedForwardWeights<K>,
+    input: Option<LayerInputPart<K>>,
+    /// Factor of the output.
+    scale: Option<f32>,
 }
 
 /// Buffers of a forward pass, reused by all layers and all passes.
@@ -78,11 +83,17 @@ impl<K: Kernels> Decoder<K> {
         } else {
             source.linear("output", spec.vocab, hidden, false)?
         };
+        let layer_inputs = LayerInputs::load(&source)?;
         let rotations = Rotations::new(&kernels, &spec)?;
         let block = |(at, layer): (usize, &Layer)| -> Result<Block<K>, EngineError> {
             Ok(Block {
                 mixer: MixerPart::load(&source, at, layer, &rotations)?,
                 feed_forward: FeedForwardWeights::load(&source, at, layer)?,
+                input: LayerInputPart::load(&source, at)?,
+                scale: match layer.output_scale {
+                    true => source.numbers(&format!("blk.{at}.layer_output_scale.weight"), 1)?.first().copied(),
+                    false => None,
+                },
             })
         };
         let blocks = spec.layers.iter().enumerate().map(block).collect::<Result<_, _>>()?;
@@ -92,6 +103,7 @@ impl<K: Kernels> Decoder<K> {
             kernels,
             spec,
             embedding,
+            layer_inputs,
             blocks,
             output_norm,
             lm_head,
@@ -127,11 +139,26 @@ impl<K: Kernels> Decoder<K> {
                 kernels.scale(&mut b.stream.x, factor)?;
             }
         }
-        for (at, (layer, block)) in spec.layers.iter().zip(&mut self.blocks).enumerate() {
-            let (place, twice) = (Place { at, rows, position: self.position, hidden, epsilon }, at < self.extra_mlp);
+        let layers = spec.layers.len();
+        let place = |at| Place { at, rows, position: self.position, hidden, epsilon };
+        if let Some(inputs) = &mut self.layer_inputs {
+            inputs.compute(kernels, tokens, layers, place(0), &mut b.stream.x)?;
+        }
+        for (at, layer) in spec.layers.iter().enumerate() {
+            let (place, twice) = (place(at), at < self.extra_mlp);
+            let (before, rest) = self.blocks.split_at_mut(at);
+            let Some(block) = rest.first_mut() else { break };
             let Buffers { stream, mixer, feed_forward, .. } = b;
-            block.mixer.run(kernels, place, &mut self.rotations, stream, mixer)?;
+            let shared = layer.mixer.attention().and_then(|attention| before.get(attention.cache_of?)?.mixer.cache());
+            block.mixer.run(kernels, place, shared, &mut self.rotations, stream, mixer)?;
             block.feed_forward.run(kernels, place, &layer.feed_forward, twice, stream, feed_forward)?;
+            if let (Some(part), Some(inputs)) = (&block.input, &mut self.layer_inputs) {
+                part.run(kernels, place, layers, stream, inputs)?;
+            }
+            if let Some(factor) = block.scale {
+                let _op = op!("layer_scale", at, [rows, hidden]);
+                kernels.scale(&mut stream.x, factor)?;
+            }
         }
         self.position += rows;
         if with_logits {
@@ -143,6 +170,10 @@ impl<K: Kernels> Decoder<K> {
             {
                 let _op = op!("lm_head", NO_LAYER, [1, hidden, spec.vocab]);
                 kernels.linear(&mut b.stream.h, &self.lm_head, &mut b.logits)?;
+            }
+            if let Some(cap) = spec.logit_cap {
+                let _op = op!("logit_cap", NO_LAYER, [1, spec.vocab]);
+                kernels.cap(&mut b.logits, cap)?;
             }
         }
         Ok(())

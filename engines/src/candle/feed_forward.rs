@@ -40,9 +40,25 @@ struct ExpertWeights<K: Kernels> {
     down: Vec<Linear<K>>, // of each expert [hidden, width]
     /// `[experts]`: added to the scores for the choice.
     choice_bias: Option<Vec<f32>>,
+    /// `[experts]`: factors of the weights.
+    factors: Option<Vec<f32>>,
+    dense: Option<DenseWeights<K>>,
     shared: Option<SharedWeights<K>>,
     /// Bytes of one expert, as stored.
     bytes: ExpertBytes,
+}
+
+/// The weights of a dense part beside experts, and the norms that go with it.
+struct DenseWeights<K: Kernels> {
+    part: GatedWeights<K>,
+    width: usize,
+    /// After the dense part, `[hidden]`.
+    norm: K::Vector,
+    /// Before the router; with its factors divided by the root of the width, `[hidden]`.
+    router_norm: K::Vector,
+    /// Before and after the experts, each `[hidden]`.
+    experts_norm: K::Vector,
+    experts_post_norm: K::Vector,
 }
 
 /// The weights of an expert that all tokens use.
@@ -66,11 +82,14 @@ struct ExpertBuffers<M: Memory> {
     out: M::Rows,    // [pairs, hidden]
     routing: Routing,
     shared: Option<GatedBuffers<M>>,
+    /// Of a dense part beside them, with its output, `[rows, hidden]`.
+    dense: Option<(GatedBuffers<M>, M::Rows)>,
 }
 
 /// Buffers of the feed-forward parts, shared by all layers.
 pub(super) struct FeedForwardBuffers<M: Memory> {
-    dense: Option<GatedBuffers<M>>,
+    /// Of dense parts, each with its width.
+    dense: Vec<(usize, GatedBuffers<M>)>,
     experts: Option<ExpertBuffers<M>>,
     /// The output of additional work that is discarded, `[rows, hidden]`.
     discarded: Option<M::Rows>,
@@ -112,11 +131,9 @@ impl<K: Kernels> FeedForwardWeights<K> {
             kernels.norm(&s.x, &self.norm, epsilon, &mut s.h)?;
         }
         match (&self.part, part, b) {
-            (
-                PartWeights::Dense(weights),
-                FeedForward::Dense(gated),
-                FeedForwardBuffers { dense: Some(b), discarded, .. },
-            ) => {
+            (PartWeights::Dense(weights), FeedForward::Dense(gated), FeedForwardBuffers { dense, discarded, .. }) => {
+                let b = dense.iter_mut().find(|(width, _)| *width == gated.width).map(|(_, b)| b);
+                let b = b.ok_or_else(|| super::failed("feed-forward", "no buffers were reserved for its width"))?;
                 if let Some(out) = discarded.as_mut().filter(|_| twice) {
                     let _op = op!("extra_mlp", at, [rows, hidden, gated.width]);
                     weights.run_unmarked(kernels, gated.activation, &mut s.h, b, out)?;
@@ -207,6 +224,18 @@ impl<K: Kernels> ExpertWeights<K> {
             let names = ["ffn_gate_shexp", "ffn_up_shexp", "ffn_down_shexp"].map(&name);
             Ok(SharedWeights { part: GatedWeights::load(source, names, width)?, gate: gated.then(gate).transpose()? })
         };
+        #[allow(clippy::cast_precision_loss, reason = "a width is far below 2^24")]
+        let root = (hidden as f32).sqrt();
+        let dense = |width: usize| -> Result<_, EngineError> {
+            Ok(DenseWeights {
+                part: GatedWeights::load(source, ["ffn_gate", "ffn_up", "ffn_down"].map(&name), width)?,
+                width,
+                norm: source.norm(&name("post_ffw_norm_1.weight"), hidden)?,
+                router_norm: source.changed_vector(&name("ffn_gate_inp.scale"), hidden, |factor| factor / root)?,
+                experts_norm: source.norm(&name("pre_ffw_norm_2.weight"), hidden)?,
+                experts_post_norm: source.norm(&name("post_ffw_norm_2.weight"), hidden)?,
+            })
+        };
         let weights = Self {
             router: source.linear(&name("ffn_gate_inp"), count, hidden, biased)?,
             gate: source.experts(&name("ffn_gate_exps"), width, hidden, biased)?,
@@ -216,6 +245,11 @@ impl<K: Kernels> ExpertWeights<K> {
                 true => Some(source.numbers(&name("exp_probs_b.bias"), count)?),
                 false => None,
             },
+            factors: match experts.gating.expert_factors {
+                true => Some(source.numbers(&name("ffn_down_exps.scale"), count)?),
+                false => None,
+            },
+            dense: experts.dense_width.map(dense).transpose()?,
             shared: experts.shared.map(shared).transpose()?,
             bytes: source.expert_bytes(experts, at)?,
         };
@@ -235,8 +269,17 @@ impl<K: Kernels> ExpertWeights<K> {
         s: &mut Stream<K>,
         b: &mut ExpertBuffers<K>,
     ) -> Result<(), EngineError> {
-        let Place { at, rows, hidden, .. } = place;
+        let Place { at, rows, hidden, epsilon, .. } = place;
         let &Experts { count, used, expert: Gated { width, activation }, .. } = experts;
+        if let (Some(dense), Some((buffers, out))) = (&self.dense, &mut b.dense) {
+            dense.part.run(kernels, place, &Gated { width: dense.width, activation }, &mut s.h, buffers)?;
+            {
+                let _op = op!("dense_norm", at, [rows, hidden]);
+                kernels.norm(&s.h, &dense.norm, epsilon, out)?;
+            }
+            let _op = op!("router_norm", at, [rows, hidden]);
+            kernels.norm(&s.x, &dense.router_norm, epsilon, &mut s.h)?;
+        }
         {
             let _op = op!("router", at, [rows, hidden, count]);
             kernels.linear(&mut s.h, &self.router, &mut b.scores)?;
@@ -244,6 +287,13 @@ impl<K: Kernels> ExpertWeights<K> {
         {
             let _op = op!("expert_choice", at, [rows, count]);
             b.routing.choose(&kernels.read(&b.scores)?, self.choice_bias.as_deref(), experts);
+            if let Some(factors) = &self.factors {
+                b.routing.scale_by_expert(factors);
+            }
+        }
+        if let Some(dense) = &self.dense {
+            let _op = op!("experts_norm", at, [rows, hidden]);
+            kernels.norm(&s.x, &dense.experts_norm, epsilon, &mut s.h)?;
         }
         b.routing.record(at);
         {
@@ -264,6 +314,14 @@ impl<K: Kernels> ExpertWeights<K> {
         {
             let _op = op!("experts_sum", at, [rows, hidden]);
             kernels.sum_experts(&b.out, &b.routing, &mut s.normed)?;
+        }
+        if let (Some(dense), Some((_, out))) = (&self.dense, &b.dense) {
+            {
+                let _op = op!("experts_post_norm", at, [rows, hidden]);
+                kernels.norm(&s.normed, &dense.experts_post_norm, epsilon, &mut s.h)?;
+            }
+            let _op = op!("dense_sum", at, [rows, hidden]);
+            return kernels.add(&mut s.h, out);
         }
         if let (Some(shared), Some(b), Some(SharedExpert { width, .. })) = (&self.shared, &mut b.shared, experts.shared)
         {
@@ -296,20 +354,25 @@ impl<M: Memory> GatedBuffers<M> {
 impl<M: Memory> FeedForwardBuffers<M> {
     /// `discards`: whether the part of some layers is computed twice.
     pub(super) fn new(memory: &M, spec: &Spec, discards: bool) -> Result<Self, EngineError> {
-        let (mut dense, mut experts): (Option<&Gated>, Option<&Experts>) = (None, None);
+        let (mut dense, mut experts): (Vec<(usize, GatedBuffers<M>)>, Option<&Experts>) = (Vec::new(), None);
         for (at, layer) in spec.layers.iter().enumerate() {
             // Buffers are shared by all layers.
             let is_like_others = match &layer.feed_forward {
-                FeedForward::Dense(gated) => dense.get_or_insert(gated).width == gated.width,
+                FeedForward::Dense(gated) => {
+                    if !dense.iter().any(|(width, _)| *width == gated.width) {
+                        dense.push((gated.width, GatedBuffers::new(memory, gated.width)?));
+                    }
+                    true
+                }
                 FeedForward::Experts(other) => {
                     let first = experts.get_or_insert(other);
-                    let shared = |experts: &Experts| experts.shared.map(|shared| shared.width);
+                    let shared = |experts: &Experts| (experts.shared.map(|shared| shared.width), experts.dense_width);
                     (first.count, first.used, first.expert.width, shared(first))
                         == (other.count, other.used, other.expert.width, shared(other))
                 }
             };
             if !is_like_others {
-                let what = format!("feed-forward parts of different widths (layer {at} differs from those before)");
+                let what = format!("experts of different numbers or widths (layer {at} differs from those before)");
                 return Err(EngineError::unsupported(NAME, what, "use another engine, such as llama-cpp"));
             }
         }
@@ -326,10 +389,14 @@ impl<M: Memory> FeedForwardBuffers<M> {
                 out: memory.pair_rows(experts.used, spec.hidden)?,
                 routing: Routing::default(),
                 shared: experts.shared.map(|shared| GatedBuffers::new(memory, shared.width)).transpose()?,
+                dense: match experts.dense_width {
+                    Some(width) => Some((GatedBuffers::new(memory, width)?, memory.rows(spec.hidden)?)),
+                    None => None,
+                },
             })
         };
         Ok(Self {
-            dense: dense.map(|gated| GatedBuffers::new(memory, gated.width)).transpose()?,
+            dense,
             experts: experts.map(of_experts).transpose()?,
             discarded: discards.then(|| memory.rows(spec.hidden)).transpose()?,
         })

@@ -26,6 +26,12 @@ pub(super) trait Memory {
 
     /// Takes a matrix from the checkpoint.
     fn weight(&self, view: &TensorView<'_>) -> Result<Self::Weight, EngineError>;
+    /// Takes a matrix whose rows are looked up, and which is never multiplied with.
+    fn table(&self, view: &TensorView<'_>) -> Result<Self::Weight, EngineError> {
+        self.weight(view)
+    }
+    /// A vector of ones.
+    fn ones(&self, length: usize) -> Result<Self::Vector, EngineError>;
     /// Takes a vector from the checkpoint, its elements changed by `change`.
     fn vector(&self, view: &TensorView<'_>, change: &dyn Fn(f32) -> f32) -> Result<Self::Vector, EngineError>;
     /// Takes the kernels of a convolution from the checkpoint, where they are `[channels, taps]`.
@@ -70,6 +76,8 @@ pub(super) trait Kernels: Memory {
     fn norm_start(&mut self, x: &mut Self::Rows, weight: &Self::Vector, epsilon: f32) -> Result<(), EngineError>;
     /// `x *= factor`
     fn scale(&mut self, x: &mut Self::Rows, factor: f32) -> Result<(), EngineError>;
+    /// `x = cap tanh(x / cap)`
+    fn cap(&mut self, x: &mut Self::Rows, cap: f32) -> Result<(), EngineError>;
     /// Multiplies each row by the factor of its position.
     fn scale_by_position(
         &mut self,

@@ -30,7 +30,7 @@ enum Part<K: Kernels> {
 
 /// Buffers of the token mixers, shared by all layers; `None` of a kind that the model does not have.
 pub(super) struct MixerBuffers<M: Memory> {
-    attention: Option<AttentionBuffers<M>>,
+    attention: AttentionBuffers<M>,
     latent_attention: Option<LatentAttentionBuffers<M>>,
     short_convolution: Option<ShortConvolutionBuffers<M>>,
     gated_delta_net: Option<GatedDeltaNetBuffers<M>>,
@@ -63,11 +63,20 @@ impl<K: Kernels> MixerPart<K> {
         })
     }
 
-    /// Adds the token mixer of a layer to the residual stream.
+    /// The keys and values that its attention keeps.
+    pub(super) fn cache(&self) -> Option<&K::Cache> {
+        match &self.part {
+            Part::Attention(part) => part.cache(),
+            Part::LatentAttention(_) | Part::ShortConvolution(_) | Part::GatedDeltaNet(_) => None,
+        }
+    }
+
+    /// Adds the token mixer of a layer to the residual stream. `shared` is the cache of another layer, if it attends to that.
     pub(super) fn run(
         &mut self,
         kernels: &mut K,
         place: Place,
+        shared: Option<&K::Cache>,
         rotations: &mut Rotations<K>,
         s: &mut Stream<K>,
         b: &mut MixerBuffers<K>,
@@ -78,7 +87,7 @@ impl<K: Kernels> MixerPart<K> {
             kernels.norm(&s.x, &self.norm, epsilon, &mut s.h)?;
         }
         match &mut self.part {
-            Part::Attention(part) => part.run(kernels, place, rotations, s, reserved(&mut b.attention)?)?,
+            Part::Attention(part) => part.run(kernels, place, shared, rotations, s, &mut b.attention)?,
             Part::LatentAttention(part) => {
                 part.run(kernels, place, rotations, s, reserved(&mut b.latent_attention)?)?;
             }

@@ -10,6 +10,7 @@ mod feed_forward;
 mod gated_delta_net;
 mod kernels;
 mod latent_attention;
+mod layer_inputs;
 mod mixer;
 mod recurrent;
 mod routing;

@@ -50,6 +50,13 @@ impl Routing {
         self.order_by_expert(count);
     }
 
+    /// Multiplies the weights by a factor of each expert.
+    pub(super) fn scale_by_expert(&mut self, factors: &[f32]) {
+        for (weight, expert) in self.weights.iter_mut().zip(&self.chosen) {
+            *weight *= factors[*expert as usize];
+        }
+    }
+
     /// Every token uses every expert: of heads with weights of their own. Pairs are ordered by head, then by token.
     pub(super) fn choose_all(&mut self, count: usize, tokens: usize) {
         if (self.used, self.tokens.len()) == (count, count * tokens) {
@@ -250,6 +257,7 @@ mod tests {
             gating: Gating::new(scores, normalised),
             biased: false,
             shared: None,
+            dense_width: None,
         }
     }
 

@@ -18,6 +18,11 @@ impl<K: Kernels> Source<'_, K> {
         self.kernels.weight(&self.tensor(name, &[rows, columns])?)
     }
 
+    /// A matrix whose rows are looked up, and which is never multiplied with.
+    pub(super) fn table(&self, name: &str, rows: usize, columns: usize) -> Result<K::Weight, EngineError> {
+        self.kernels.table(&self.tensor(name, &[rows, columns])?)
+    }
+
     pub(super) fn vector(&self, name: &str, length: usize) -> Result<K::Vector, EngineError> {
         self.changed_vector(name, length, |element| element)
     }

@@ -61,7 +61,7 @@ impl Engine for LlamaCpp {
 
     /// Their graphs take the rows of the outputs after the last block.
     fn whole_last_blocks(&self) -> &'static [&'static str] {
-        &["gpt-oss", "qwen35", "qwen35moe"]
+        &["gemma4", "gpt-oss", "qwen35", "qwen35moe"]
     }
 
     fn check(&self, options: &LoadOptions) -> Result<(), EngineError> {

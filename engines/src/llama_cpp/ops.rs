@@ -30,7 +30,7 @@ pub(super) struct Described {
     output_bias: bool,
     /// Router and experts have biases.
     expert_biases: bool,
-    /// Outputs of gate and up together, in dense feed-forward parts: a matrix `ffn_up` with so many holds both.
+    /// Outputs of gate and up together, in dense feed-forward parts: a matrix `ffn_up` with so many holds both. `None` if widths differ.
     gate_and_up: Option<usize>,
     /// Some layers have a gated delta net. A matrix `attn_qkv` is then its own.
     delta_net: bool,
@@ -47,14 +47,21 @@ impl Described {
                 .layers
                 .iter()
                 .any(|layer| layer.feed_forward.experts().is_some_and(|experts| experts.biased)),
-            gate_and_up: spec.layers.iter().find_map(|layer| match &layer.feed_forward {
-                FeedForward::Dense(gated) => Some(2 * gated.width),
-                FeedForward::Experts(_) => None,
-            }),
+            gate_and_up: gate_and_up(spec),
             delta_net: spec.layers.iter().any(|layer| matches!(layer.mixer, Mixer::GatedDeltaNet(_))),
             norm_after_attention: spec.layers.iter().any(|layer| layer.norms == NormPlacement::BeforeAndAfter),
         }
     }
+}
+
+/// Outputs of gate and up together, if all dense parts have the same width: a matrix of a wider part is not mistaken for both.
+fn gate_and_up(spec: &Spec) -> Option<usize> {
+    let mut widths = spec.layers.iter().filter_map(|layer| match &layer.feed_forward {
+        FeedForward::Dense(gated) => Some(gated.width),
+        FeedForward::Experts(_) => None,
+    });
+    let first = widths.next()?;
+    widths.all(|width| width == first).then_some(2 * first)
 }
 
 /// The op that ends with a node, and its layer; `None` if the node belongs to the op after it. A projection with a bias ends with the
@@ -66,6 +73,16 @@ pub(super) fn classify(node: &Node<'_>, described: Described, before: Option<(Op
     }
     let kind = match node.op {
         sys::GGML_OP_GET_ROWS if node.inputs[0] == "token_embd.weight" => OpKind::Embed,
+        sys::GGML_OP_SCALE if node.name.starts_with("inp_per_layer_selected") => OpKind::PerLayerEmbed,
+        // The projection, its norm, and the sum with the row of the table, rearranged by layer.
+        sys::GGML_OP_CONT if node.name.starts_with("inp_per_layer") => OpKind::PerLayerInputs,
+        sys::GGML_OP_MUL if node.inputs[1].starts_with("inp_per_layer") => {
+            return Some((OpKind::PerLayerMul, before.map_or(NO_LAYER, |(_, layer)| layer)));
+        }
+        sys::GGML_OP_UNARY if matches!(before, Some((OpKind::PerLayerGate, _))) => return None,
+        // A norm without a weight.
+        sys::GGML_OP_RMS_NORM if node.name.starts_with("Vcur_normed") => OpKind::VNorm,
+        sys::GGML_OP_SCALE if node.name.starts_with("result_output") => OpKind::LogitCap,
         sys::GGML_OP_MUL_MAT => return product(node, described),
         sys::GGML_OP_MUL if node.inputs[1].contains(".conv.conv-") => {
             return Some((OpKind::Convolution, layer_of_name(node.inputs[1])));
@@ -168,6 +185,9 @@ fn product(node: &Node<'_>, described: Described) -> Option<(OpKind, u32)> {
         "ffn_up" if Some(node.shape[0]) == described.gate_and_up => OpKind::GateUpProj,
         "ffn_up" => OpKind::UpProj,
         "ffn_down" => OpKind::DownProj,
+        "per_layer_model_proj" => OpKind::PerLayerModelProj,
+        "inp_gate" => OpKind::PerLayerGate,
+        "proj" => OpKind::PerLayerProj,
         "output" | "token_embd" => OpKind::LmHead,
         _ if weight.ends_with(".weight") => return None,
         // Before they are quantised, keys and values are rotated (a Hadamard matrix); queries and the output are rotated with them.
@@ -183,8 +203,14 @@ fn norm(node: &Node<'_>, described: Described) -> Option<(OpKind, u32)> {
     if let Some(layer) = node.inputs[1].strip_prefix("blk.").and_then(|rest| rest.strip_suffix(".ssm_a")) {
         return Some((OpKind::DecayProj, layer.parse().unwrap_or(NO_LAYER)));
     }
+    if let Some(layer) = node.inputs[1].strip_prefix("blk.").and_then(|rest| rest.strip_suffix(".ffn_gate_inp.scale")) {
+        return Some((OpKind::RouterNorm, layer.parse().unwrap_or(NO_LAYER)));
+    }
     let (layer, part) = place(node.inputs[1]);
     let kind = match part {
+        "post_ffw_norm_1" => OpKind::DenseNorm,
+        "pre_ffw_norm_2" => OpKind::ExpertsNorm,
+        "post_ffw_norm_2" => OpKind::ExpertsPostNorm,
         "attn_norm" => OpKind::AttnNorm,
         "ssm_norm" => OpKind::DeltaNorm,
         "attn_q_norm" => OpKind::QNorm,
@@ -195,6 +221,8 @@ fn norm(node: &Node<'_>, described: Described) -> Option<(OpKind, u32)> {
         "post_attention_norm" => OpKind::FfnNorm,
         "post_ffw_norm" => OpKind::FfnPostNorm,
         "ffn_norm" => OpKind::FfnNorm,
+        "post_norm" => OpKind::PerLayerNorm,
+        "layer_output_scale" => OpKind::LayerScale,
         // LFM2 gives the last norm the name of a norm after the embedding.
         "output_norm" | "token_embd_norm" => OpKind::OutputNorm,
         _ => return None,
@@ -216,9 +244,22 @@ fn addition(node: &Node<'_>, before: Option<(OpKind, u32)>) -> Option<(OpKind, u
         {
             return Some((OpKind::AttnResidual, layer));
         }
+        _ if node.name.starts_with("node_")
+            && let Some((OpKind::PerLayerNorm, layer)) = before =>
+        {
+            return Some((OpKind::PerLayerResidual, layer));
+        }
+        _ if node.name.starts_with("ffn_moe_combined") => return Some((OpKind::DenseSum, layer_of_name(node.name))),
+        // The residual before the input that a layer has of its own, or before the factor of its output.
+        _ if node.name.starts_with("pe_in") => return Some((OpKind::FfnResidual, layer_of_name(node.name))),
+        _ if node.name.starts_with("node_")
+            && let Some((OpKind::FfnPostNorm, layer)) = before =>
+        {
+            return Some((OpKind::FfnResidual, layer));
+        }
         // The sum of a shared expert with the others; the residual follows.
         _ if node.name.starts_with("ffn_out") && matches!(before, Some((OpKind::SharedExpert, _))) => return None,
-        _ if ["ffn_inp", "sa_out", "attn_residual"].iter().any(|name| node.name.starts_with(name)) => {
+        _ if ["ffn_inp", "sa_out", "attn_residual", "attn_out"].iter().any(|name| node.name.starts_with(name)) => {
             return Some((OpKind::AttnResidual, layer_of_name(node.name)));
         }
         _ if node.name.starts_with("l_out") || node.name.starts_with("ffn_out") => {
@@ -258,7 +299,11 @@ pub(super) fn mark(kind: OpKind, layer: u32, [columns, rows]: [usize; 2]) -> OpG
     named!(
         QAProj => "q_a_proj", QANorm => "q_a_norm", QBProj => "q_b_proj", KvAProj => "kv_a_proj", KvANorm => "kv_a_norm",
         KBProj => "k_b_proj", VBProj => "v_b_proj",
-        Embed => "embed", AttnNorm => "attn_norm", QkvProj => "qkv_proj", QProj => "q_proj", KProj => "k_proj", VProj => "v_proj",
+        RouterNorm => "router_norm", ExpertsNorm => "experts_norm", DenseNorm => "dense_norm", ExpertsPostNorm => "experts_post_norm",
+        DenseSum => "dense_sum", Embed => "embed", PerLayerEmbed => "per_layer_embed", PerLayerModelProj => "per_layer_model_proj",
+        PerLayerInputs => "per_layer_inputs", VNorm => "v_norm", PerLayerGate => "per_layer_gate", PerLayerMul => "per_layer_mul",
+        PerLayerProj => "per_layer_proj", PerLayerNorm => "per_layer_norm", PerLayerResidual => "per_layer_residual",
+        LayerScale => "layer_scale", LogitCap => "logit_cap", AttnNorm => "attn_norm", QkvProj => "qkv_proj", QProj => "q_proj", KProj => "k_proj", VProj => "v_proj",
         QNorm => "q_norm", KNorm => "k_norm", Rope => "rope", KvWrite => "kv_write", Attention => "attention", OProj => "o_proj",
         OutputGate => "output_gate", DeltaQkvProj => "delta_qkv_proj", DeltaGateProj => "delta_gate_proj", BetaProj => "beta_proj",
         DecayProj => "decay_proj", DeltaRule => "delta_rule", DeltaNorm => "delta_norm", DeltaOutProj => "delta_out_proj",
@@ -383,6 +428,70 @@ mod tests {
             (sys::GGML_OP_MUL, "attn_post_norm-3", "blk.3.post_attention_norm.weight", Some(OpKind::FfnNorm)),
         ] {
             assert_eq!(added(code, name, bias), expected.map(|kind| (kind, 3)), "{name}");
+        }
+    }
+
+    /// Gemma 4.
+    #[test]
+    fn inputs_of_layers_are_identified() {
+        let kind = |code, name: &str, inputs: [&str; 2], before| {
+            let node = Node { op: code, name, inputs, shape: [1, 1] };
+            classify(&node, Described { norm_after_attention: true, ..Described::default() }, before)
+        };
+        let after = |kind| Some((kind, 3));
+        for (code, name, inputs, before, expected) in [
+            (
+                sys::GGML_OP_MUL_MAT,
+                "node_9",
+                ["per_layer_model_proj.weight", "inp_scaled"],
+                None,
+                Some((OpKind::PerLayerModelProj, NO_LAYER)),
+            ),
+            (sys::GGML_OP_SCALE, "inp_per_layer_selected", ["", ""], None, Some((OpKind::PerLayerEmbed, NO_LAYER))),
+            (
+                sys::GGML_OP_CONT,
+                "inp_per_layer (permuted) (cont)",
+                ["", ""],
+                None,
+                Some((OpKind::PerLayerInputs, NO_LAYER)),
+            ),
+            (sys::GGML_OP_RMS_NORM, "Vcur_normed-3", ["", ""], None, after(OpKind::VNorm)),
+            (sys::GGML_OP_ADD, "attn_out-3", ["attn_post_norm-3", "l_out-2"], None, after(OpKind::AttnResidual)),
+            (sys::GGML_OP_ADD, "pe_in-3", ["ffn_post_norm-3", "attn_out-3"], None, after(OpKind::FfnResidual)),
+            (sys::GGML_OP_MUL_MAT, "node_9", ["blk.3.inp_gate.weight", "pe_in-3"], None, after(OpKind::PerLayerGate)),
+            (sys::GGML_OP_UNARY, "node_9", ["node_8", ""], after(OpKind::PerLayerGate), None),
+            (
+                sys::GGML_OP_MUL,
+                "node_9",
+                ["node_8", "inp_per_layer (permuted) (cont) (view)"],
+                after(OpKind::PerLayerGate),
+                after(OpKind::PerLayerMul),
+            ),
+            (sys::GGML_OP_MUL_MAT, "node_9", ["blk.3.proj.weight", "node_8"], None, after(OpKind::PerLayerProj)),
+            (
+                sys::GGML_OP_MUL,
+                "per_layer_embd_out-3",
+                ["norm-3", "blk.3.post_norm.weight"],
+                None,
+                after(OpKind::PerLayerNorm),
+            ),
+            (
+                sys::GGML_OP_ADD,
+                "node_9",
+                ["pe_in-3", "per_layer_embd_out-3"],
+                after(OpKind::PerLayerNorm),
+                after(OpKind::PerLayerResidual),
+            ),
+            (
+                sys::GGML_OP_MUL,
+                "l_out-3",
+                ["node_9", "blk.3.layer_output_scale.weight"],
+                None,
+                after(OpKind::LayerScale),
+            ),
+            (sys::GGML_OP_SCALE, "result_output", ["node_9", ""], None, Some((OpKind::LogitCap, NO_LAYER))),
+        ] {
+            assert_eq!(kind(code, name, inputs, before), expected, "{name}");
         }
     }
 

@@ -400,10 +400,16 @@ impl Decoder {
 /// are not rotated.
 fn check_layers(spec: &Spec) -> Result<(), EngineError> {
     type HasPart = fn(&Layer) -> bool;
-    const MISSING: [(&str, HasPart); 4] = [
+    const MISSING: [(&str, HasPart); 8] = [
         ("a mixture of experts", |layer| layer.feed_forward.experts().is_some()),
         ("clamped SwiGLU", |layer| layer.feed_forward.gated().activation == Activation::ClampedSwiglu),
         ("attention with sinks", |layer| layer.mixer.attention().is_some_and(|attention| attention.sinks)),
+        ("a norm of the values", |layer| layer.mixer.attention().is_some_and(|attention| attention.v_norm)),
+        ("values that are keys", |layer| layer.mixer.attention().is_some_and(|attention| attention.values_are_keys)),
+        ("attention to the cache of another layer", |layer| {
+            layer.mixer.attention().is_some_and(|attention| !attention.has_own_cache())
+        }),
+        ("a factor of the output", |layer| layer.output_scale),
         ("a partial rotary embedding with a magnitude", |layer| {
             let rope = layer.mixer.attention().and_then(|attention| Some((attention, attention.rope.as_ref()?)));
             rope.is_some_and(|(attention, rope)| rope.dim < attention.head_dim && rope.magnitude() != 1.0)
@@ -415,7 +421,17 @@ fn check_layers(spec: &Spec) -> Result<(), EngineError> {
     }
     let found =
         layers().find_map(|(at, layer)| MISSING.iter().find(|(_, has)| has(layer)).map(|(part, _)| (*part, at)));
-    found.map_or(Ok(()), |(part, at)| Err(missing(part, at)))
+    if let Some((part, at)) = found {
+        return Err(missing(part, at));
+    }
+    let around_layers = [
+        ("layers with inputs of their own", spec.per_layer_width.is_some()),
+        ("bounded logits", spec.logit_cap.is_some()),
+    ];
+    match around_layers.into_iter().find(|(_, has)| *has) {
+        Some((part, _)) => Err(EngineError::unsupported(NAME, part, "use the engine candle or llama-cpp")),
+        None => Ok(()),
+    }
 }
 
 /// The error of a part that this decoder does not have.

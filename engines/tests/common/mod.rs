@@ -55,13 +55,14 @@ pub(crate) fn load(engine: &dyn Engine, checkpoint: &Checkpoint, options: &LoadO
 type LayerPart = (&'static str, fn(&Layer) -> bool);
 
 /// The parts of layers that MLX's decoder does not have.
-const MISSING_IN_MLX: [LayerPart; 7] = [
+const MISSING_IN_MLX: [LayerPart; 8] = [
     ("gated delta net", |layer| matches!(layer.mixer, Mixer::GatedDeltaNet(_))),
     ("latent attention", |layer| layer.mixer.latent_attention().is_some()),
     ("short convolution", |layer| matches!(layer.mixer, Mixer::ShortConvolution(_))),
     ("experts", |layer| layer.feed_forward.experts().is_some()),
     ("clamped SwiGLU", |layer| layer.feed_forward.gated().activation == Activation::ClampedSwiglu),
     ("sinks", |layer| layer.mixer.attention().is_some_and(|attention| attention.sinks)),
+    ("norm of the values", |layer| layer.mixer.attention().is_some_and(|attention| attention.v_norm)),
     ("partial rotary embedding", |layer| {
         let rope = layer.mixer.attention().and_then(|attention| Some((attention, attention.rope.as_ref()?)));
         rope.is_some_and(|(attention, rope)| {

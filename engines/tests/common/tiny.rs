@@ -7,12 +7,14 @@ use models::{
 };
 
 /// Every architecture that can be written as a GGUF file. Those of DeepSeek V2 and V3 have one name there.
-pub(crate) const ARCHITECTURES: [&str; 14] = [
+pub(crate) const ARCHITECTURES: [&str; 16] = [
     "llama",
     "qwen2",
     "qwen3",
     "qwen3moe",
     "gemma3",
+    "gemma4",
+    "gemma4-experts",
     "smollm3",
     "ministral3",
     "gpt-oss",
@@ -28,14 +30,20 @@ pub(crate) const ARCHITECTURES: [&str; 14] = [
 pub(crate) fn spec(arch: &'static str) -> Spec {
     let layers = (0..6).map(|at| layer(arch, at)).collect();
     Spec {
-        arch: Arch::new(if arch == "deepseek3" { "deepseek2" } else { arch }),
+        arch: Arch::new(match arch {
+            "deepseek3" => "deepseek2",
+            "gemma4-experts" => "gemma4",
+            other => other,
+        }),
         hidden: 256,
         vocab: 384,
         context_length: 512,
         norm_eps: 1e-5,
         norm_offset: 0.0,
-        tied_embeddings: matches!(arch, "gemma3" | "smollm3" | "lfm2"),
-        embedding_scale: (arch == "gemma3").then_some(16.0),
+        tied_embeddings: matches!(arch, "gemma3" | "gemma4" | "gemma4-experts" | "smollm3" | "lfm2"),
+        embedding_scale: matches!(arch, "gemma3" | "gemma4" | "gemma4-experts").then_some(16.0),
+        per_layer_width: (arch == "gemma4").then_some(64),
+        logit_cap: (arch == "gemma4").then_some(30.0),
         layers,
     }
 }
@@ -58,6 +66,7 @@ fn layer(arch: &str, at: usize) -> Layer {
                 gating: Gating::new(Scores::Softmax, true),
                 biased: false,
                 shared: None,
+                dense_width: None,
             }),
             ..layer(Attention { qk_norm: true, ..halves(1e6, None) })
         },
@@ -70,8 +79,55 @@ fn layer(arch: &str, at: usize) -> Layer {
             Layer {
                 mixer: Mixer::Attention(Attention { qk_norm: true, window: (!is_global).then_some(16), ..attention }),
                 norms: NormPlacement::BeforeAndAfter,
+                output_scale: false,
                 feed_forward: FeedForward::Dense(Gated { width: 512, activation: Activation::GeluTanh }),
             }
+        }
+        "gemma4" => {
+            // Layers with a window have heads of 64, the others of 128, of which a quarter of the pairs are rotated. The last two read the
+            // caches of the two before them. The keys of layer 1 are its values.
+            let (is_global, is_shared) = (at % 2 == 1, at >= 4);
+            let divisors = (0..64).map(|pair| if pair < 16 { 1.0 } else { 1e30 }).collect();
+            let wide = Rope {
+                theta: 1e6,
+                dim: 128,
+                layout: RopeLayout::Halves,
+                scaling: Some(RopeScaling::Factors(divisors)),
+            };
+            let attention = match is_global {
+                true => Attention::plain(4, 1, 128, Some(wide)),
+                false => Attention { window: Some(16), ..halves(1e4, None) },
+            };
+            Layer {
+                mixer: Mixer::Attention(Attention {
+                    qk_norm: true,
+                    v_norm: true,
+                    values_are_keys: at == 1,
+                    cache_of: is_shared.then(|| at - 2),
+                    scale: Some(1.0),
+                    ..attention
+                }),
+                feed_forward: FeedForward::Dense(Gated {
+                    width: if is_shared { 1024 } else { 512 },
+                    activation: Activation::GeluTanh,
+                }),
+                norms: NormPlacement::BeforeAndAfter,
+                output_scale: true,
+            }
+        }
+        // The same without shared caches, with experts beside a dense part. The keys of layers without a window are their values.
+        "gemma4-experts" => {
+            let dense = self::layer("gemma4", at % 2);
+            let experts = Experts {
+                count: 6,
+                used: 2,
+                expert: Gated { width: 128, activation: Activation::GeluTanh },
+                gating: Gating { expert_factors: true, ..Gating::new(Scores::Softmax, true) },
+                biased: false,
+                shared: None,
+                dense_width: Some(256),
+            };
+            Layer { feed_forward: FeedForward::Experts(experts), ..dense }
         }
         "smollm3" if at == 3 => layer(plain(None)),
         "smollm3" => layer(interleaved(5e6, None)),
@@ -104,6 +160,7 @@ fn layer(arch: &str, at: usize) -> Layer {
                     gating: Gating::new(Scores::SoftmaxOfChosen, false),
                     biased: true,
                     shared: None,
+                    dense_width: None,
                 }),
                 ..layer(Attention {
                     qkv_bias: true,
@@ -142,6 +199,7 @@ fn layer(arch: &str, at: usize) -> Layer {
                     gating: Gating::new(Scores::Softmax, true),
                     biased: false,
                     shared: Some(SharedExpert { width: 128, gated: true }),
+                    dense_width: None,
                 }),
             };
             Layer { mixer, feed_forward, ..dense }
@@ -185,6 +243,7 @@ fn layer(arch: &str, at: usize) -> Layer {
                 gating,
                 biased: false,
                 shared: Some(SharedExpert { width: 256, gated: false }),
+                dense_width: None,
             });
             let dense = layer(plain(None));
             let feed_forward = if at == 0 { dense.feed_forward.clone() } else { experts };

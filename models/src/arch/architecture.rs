@@ -17,6 +17,9 @@ pub(super) struct Architecture {
     pub(super) model_type: &'static str,
     /// The class in `architectures` of its config.json.
     pub(super) class: &'static str,
+    /// The class in `architectures` of models that have it as their text part, beside parts for pictures or sound. The fields of the text
+    /// part are in `text_config`.
+    pub(super) with_media: Option<&'static str>,
     /// The pairs of rotated elements in its GGUF files.
     pub(super) gguf_layout: RopeLayout,
     /// The activation of its feed-forward part.
@@ -26,6 +29,9 @@ pub(super) struct Architecture {
     /// Whether some of its layers have another token mixer than attention, which `from_gguf` and `from_config` then read. Its GGUF files
     /// may state 0 key-value heads for them.
     pub(super) has_other_mixers: bool,
+    /// Whether its layers may differ in widths, key-value heads and weights, which `from_gguf` then reads: its GGUF files may state an array
+    /// of one number per layer.
+    pub(super) has_different_layers: bool,
     /// Whether its attention is latent: its files then state the widths of the row of the cache, or of the rotated part of a head, where
     /// others state those of a head.
     pub(super) has_latent_attention: bool,
@@ -49,10 +55,12 @@ impl Architecture {
             gguf: Some(name),
             model_type: name,
             class,
+            with_media: None,
             gguf_layout: RopeLayout::Halves,
             activation: Activation::Silu,
             has_experts: false,
             has_other_mixers: false,
+            has_different_layers: false,
             has_latent_attention: false,
             stored: &[],
             tied_by_default: false,

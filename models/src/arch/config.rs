@@ -73,6 +73,8 @@ pub(super) fn read(config: &Object<'_>, architecture: &Architecture) -> Result<S
         norm_offset: 0.0,
         tied_embeddings: config.flag("tie_word_embeddings")?.unwrap_or(architecture.tied_by_default),
         embedding_scale: None,
+        per_layer_width: None,
+        logit_cap: None,
         layers: vec![layer; layers],
     };
     check_spec(config.file(), &spec).map_err(Error::Config)?;

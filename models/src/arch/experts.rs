@@ -43,6 +43,7 @@ pub(super) fn from_gguf(metadata: &Metadata, mut spec: Spec, prefix: &str, gatin
         gating: Gating { scale: scale.or(gating.scale), ..gating },
         biased: false,
         shared: None,
+        dense_width: None,
     };
     spec.layers.iter_mut().for_each(|layer| layer.feed_forward = FeedForward::Experts(experts.clone()));
     Ok(spec)
@@ -70,6 +71,7 @@ pub(super) fn from_config(
         gating,
         biased: false,
         shared: None,
+        dense_width: None,
     };
     for (at, layer) in spec.layers.iter_mut().enumerate() {
         if has_experts(at) {

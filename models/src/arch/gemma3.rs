@@ -63,7 +63,7 @@ fn from_gguf(metadata: &Metadata, spec: Spec) -> Result<Spec, Error> {
 }
 
 /// Flags, which some writers store as numbers.
-fn flags(array: &Array) -> Option<Vec<bool>> {
+pub(super) fn flags(array: &Array) -> Option<Vec<bool>> {
     match array {
         Array::Bool(flags) => Some(flags.clone()),
         Array::U32(numbers) => Some(numbers.iter().map(|number| *number != 0).collect()),
@@ -128,7 +128,7 @@ fn common(mut spec: Spec) -> Spec {
 }
 
 /// The last of every `interval` layers attends to all positions.
-fn by_interval(layers: usize, interval: usize) -> Vec<bool> {
+pub(super) fn by_interval(layers: usize, interval: usize) -> Vec<bool> {
     (1..=layers).map(|number| interval == 0 || !number.is_multiple_of(interval)).collect()
 }
 

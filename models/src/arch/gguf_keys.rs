@@ -84,15 +84,22 @@ pub(super) fn read(metadata: &Metadata, find: &FindTensor<'_>, architecture: &Ar
         layout: architecture.gguf_layout,
         scaling: scaling(metadata, find, prefix, dim, context_length)?,
     };
+    let largest = |rest: &str| -> Result<Option<usize>, Error> {
+        Ok(metadata.counts_of_layers(&key(rest), layers)?.and_then(|counts| counts.into_iter().max()))
+    };
+    let width = match architecture.has_different_layers {
+        false => count("feed_forward_length")?,
+        true => largest("feed_forward_length")?,
+    };
     // Files of models with experts alone may state the width of those only.
-    let width = match count("feed_forward_length")? {
+    let width = match width {
         None if architecture.has_experts => count("expert_feed_forward_length")?,
         width => width,
     };
     const KV_HEADS: &str = "attention.head_count_kv";
-    let kv_heads = match architecture.has_other_mixers {
+    let kv_heads = match architecture.has_other_mixers || architecture.has_different_layers {
         false => count(KV_HEADS)?,
-        true => metadata.counts_of_layers(&key(KV_HEADS), layers)?.and_then(|counts| counts.into_iter().max()),
+        true => largest(KV_HEADS)?,
     };
     let layer = Layer {
         mixer: Mixer::Attention(Attention {
@@ -104,8 +111,9 @@ pub(super) fn read(metadata: &Metadata, find: &FindTensor<'_>, architecture: &Ar
             activation: architecture.activation,
         }),
         norms: NormPlacement::Before,
+        output_scale: false,
     };
-    let spec = Spec {
+    let mut spec = Spec {
         arch: Arch::new(architecture.arch),
         hidden,
         vocab,
@@ -115,12 +123,28 @@ pub(super) fn read(metadata: &Metadata, find: &FindTensor<'_>, architecture: &Ar
         norm_offset: 0.0,
         tied_embeddings: find(OUTPUT).is_none(),
         embedding_scale: None,
+        per_layer_width: None,
+        logit_cap: None,
         layers: vec![layer; layers],
     };
+    if architecture.has_different_layers {
+        read_weights_of_layers(find, &mut spec);
+    }
     check_spec(metadata.file(), &spec).map_err(Error::Gguf)?;
     let spec = (architecture.from_gguf)(metadata, spec)?;
     check_spec(metadata.file(), &spec).map_err(Error::Gguf)?;
     Ok(spec)
+}
+
+/// What files of architectures with different layers say by the weights that a layer has.
+fn read_weights_of_layers(find: &FindTensor<'_>, spec: &mut Spec) {
+    for (at, layer) in spec.layers.iter_mut().enumerate() {
+        let has = |part: &str| find(&format!("blk.{at}.{part}.weight")).is_some();
+        layer.output_scale = has("layer_output_scale");
+        if let Some(attention) = layer.mixer.attention_mut() {
+            attention.values_are_keys = has("attn_k") && !has("attn_v");
+        }
+    }
 }
 
 /// The error of a required tensor that is missing.

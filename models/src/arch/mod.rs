@@ -8,6 +8,7 @@ mod config;
 mod deepseek2;
 mod experts;
 mod gemma3;
+mod gemma4;
 mod gguf_keys;
 mod gpt_oss;
 mod lfm2;
@@ -34,16 +35,17 @@ use architecture::Architecture;
 
 pub(crate) use gguf_keys::FindTensor;
 pub(crate) use rope_tables::rope_tensors;
-pub(crate) use stored::{as_described, as_stored, described_names, place};
+pub(crate) use stored::{GATE_AND_UP, as_described, as_stored, described_names, place};
 pub(crate) use tensors::{check, check_spec};
 
-const ARCHITECTURES: [Architecture; 16] = [
+const ARCHITECTURES: [Architecture; 17] = [
     llama::LLAMA,
     mistral::MISTRAL,
     qwen2::QWEN2,
     qwen3::QWEN3,
     qwen3moe::QWEN3_MOE,
     gemma3::GEMMA3,
+    gemma4::GEMMA4,
     smollm3::SMOLLM3,
     ministral3::MINISTRAL3,
     gpt_oss::GPT_OSS,
@@ -81,6 +83,11 @@ pub(crate) fn from_gguf(metadata: &Metadata, name: &str, find: &FindTensor<'_>) 
 pub(crate) fn from_config(config: &Object<'_>) -> Result<Spec, Error> {
     let model_type = config.text("model_type")?;
     let class = config.first_text("architectures")?;
+    // A model that also reads pictures or sound has the fields of its text part in an object of its own.
+    if let Some(architecture) = class.and_then(|class| ARCHITECTURES.iter().find(|one| one.with_media == Some(class))) {
+        let text = config.object("text_config", "text_config.")?;
+        return config::read(&config.required("text_config", text)?, architecture);
+    }
     let architecture = ARCHITECTURES.iter().find(|architecture| match (class, model_type) {
         // The class decides: reward models, for example, have the same model_type, but another last layer.
         (Some(class), model_type) => {
@@ -96,6 +103,11 @@ pub(crate) fn from_config(config: &Object<'_>) -> Result<Spec, Error> {
             Err(unsupported(config.file(), found, ARCHITECTURES.iter().map(|architecture| architecture.class)))
         }
     }
+}
+
+/// Whether folders of this architecture may have parts for pictures or sound, which are not read.
+pub(crate) fn may_have_media(spec: &Spec) -> bool {
+    of(&spec.arch).is_some_and(|architecture| architecture.with_media.is_some())
 }
 
 /// The value of `general.architecture` in a GGUF file of this shape. Mistral 7B has none in llama.cpp, whose converter names those files

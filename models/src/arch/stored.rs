@@ -21,6 +21,10 @@ pub(super) struct Stored {
 /// q, k and v in one matrix. llama.cpp reads it in files of all architectures, and some converters write it.
 pub(super) const FUSED_QKV: Stored = Stored { file: "attn_qkv", parts: &["attn_q", "attn_k", "attn_v"] };
 
+/// Gate and up of each expert in one tensor, expert by expert, as files and folders of some models have them.
+pub(crate) const GATE_AND_UP: &str = "ffn_gate_up_exps";
+const FUSED_EXPERTS: Stored = Stored { file: GATE_AND_UP, parts: &["ffn_gate_exps", "ffn_up_exps"] };
+
 /// The names of the weights in the tensor of this name in a GGUF file: the name itself, unless it is stored otherwise.
 pub(crate) fn described_names<'a>(spec: &Spec, name: &'a str) -> Vec<Cow<'a, str>> {
     let (start, part, kind) = split(name);
@@ -29,7 +33,7 @@ pub(crate) fn described_names<'a>(spec: &Spec, name: &'a str) -> Vec<Cow<'a, str
     let layer = layer.and_then(|layer| spec.layers.get(layer));
     // Of a gated delta net it is the weight itself.
     let fused = Some(&FUSED_QKV).filter(|_| layer.is_none_or(|layer| layer.mixer.attention().is_some()));
-    match own.iter().chain(fused).find(|stored| stored.file == part) {
+    match own.iter().chain(fused).chain([&FUSED_EXPERTS]).find(|stored| stored.file == part) {
         None => vec![Cow::Borrowed(name)],
         Some(stored) => stored.parts.iter().map(|part| Cow::Owned(format!("{start}{part}{kind}"))).collect(),
     }

@@ -45,7 +45,7 @@ pub(crate) fn check<'a>(
         if info.shape != *shape {
             return mismatch(name, dimensions(shape), dimensions(&info.shape), Cause::OfDifferentModels.into());
         }
-        let is_vector = matches!(kind, WeightKind::Norm | WeightKind::Bias | WeightKind::Decay);
+        let is_vector = matches!(kind, WeightKind::Norm | WeightKind::Factor | WeightKind::Bias | WeightKind::Decay);
         let usable = match is_vector {
             true => !info.dtype.is_quantised(),
             false => !matches!(info.dtype, DType::Q8_1 | DType::Q8_K),
@@ -97,11 +97,23 @@ fn surplus<'a>(spec: &Spec, left: &HashMap<&'a str, &TensorInfo>) -> Vec<&'a str
     };
     let predicts_further = spec.layers.iter().any(|layer| layer.mixer.latent_attention().is_some());
     let ignored = |name: &str| {
-        ROPE_TABLES.contains(&name) || name.ends_with(".attn_rot_embd.weight") || (predicts_further && is_behind(name))
+        ROPE_TABLES.contains(&name)
+            || name.ends_with(".attn_rot_embd.weight")
+            || (predicts_further && is_behind(name))
+            || is_of_shared_cache(spec, name)
     };
     let mut surplus: Vec<&str> = left.keys().copied().filter(|name| !ignored(name)).collect();
     surplus.sort_unstable();
     surplus
+}
+
+/// Whether a tensor has to do with the keys and values of a layer that attends to those of another one. Published files have some that
+/// no program reads.
+fn is_of_shared_cache(spec: &Spec, name: &str) -> bool {
+    let Some((layer, part)) = name.strip_prefix("blk.").and_then(|rest| rest.split_once('.')) else { return false };
+    let layer = layer.parse().ok().and_then(|at: usize| spec.layers.get(at));
+    let is_shared = layer.and_then(|layer| layer.mixer.attention()).is_some_and(|attention| !attention.has_own_cache());
+    is_shared && ["attn_k.", "attn_v.", "attn_k_norm."].iter().any(|start| part.starts_with(start))
 }
 
 /// Whether a tensor holds scales or biases of groups.
@@ -142,6 +154,13 @@ pub(crate) fn check_spec(file: &Path, spec: &Spec) -> Result<(), Box<Mismatch>> 
     if !(spec.norm_eps > 0.0 && spec.norm_eps < 1.0) {
         return mismatch("epsilon of the norms", "a number between 0 and 1", spec.norm_eps.to_string());
     }
+    if let Some(width) = spec.per_layer_width {
+        within(file, "width of the inputs of a layer", width, 1 << 16)?;
+    }
+    if let Some(cap) = spec.logit_cap.filter(|cap| !(cap.is_finite() && *cap > 0.0)) {
+        return mismatch("bound of the logits", "a positive number", cap.to_string());
+    }
+    check_shared_caches(file, spec)?;
     // Equal layers in a row are checked once.
     let mut layers = spec.layers.iter().collect::<Vec<_>>();
     layers.dedup();
@@ -163,6 +182,9 @@ pub(crate) fn check_spec(file: &Path, spec: &Spec) -> Result<(), Box<Mismatch>> 
 fn check_experts(file: &Path, experts: &Experts) -> Result<(), Box<Mismatch>> {
     within(file, "number of experts", experts.count, 1 << 16)?;
     within(file, "number of experts that a token uses", experts.used, experts.count)?;
+    if let Some(width) = experts.dense_width {
+        within(file, "width of the dense part beside experts", width, 1 << 24)?;
+    }
     if let Some(shared) = experts.shared {
         within(file, "width of the shared expert", shared.width, 1 << 24)?;
     }
@@ -193,6 +215,22 @@ fn check_attention(file: &Path, attention: &Attention) -> Result<(), Box<Mismatc
         return mismatch("number of key-value heads", &format!("a divisor of {heads} heads"), kv_heads.to_string());
     }
     attention.rope.as_ref().map_or(Ok(()), |rope| check_rope(file, rope, head_dim))
+}
+
+/// A layer reads the cache of one before it that has one, with the same widths and window.
+fn check_shared_caches(file: &Path, spec: &Spec) -> Result<(), Box<Mismatch>> {
+    let attention_of = |at: usize| spec.layers.get(at).and_then(|layer| layer.mixer.attention());
+    let shared = (0..spec.layers.len()).filter_map(|at| attention_of(at).map(|attention| (at, attention)));
+    for (at, attention) in shared {
+        let Some(of) = attention.cache_of else { continue };
+        let cache = |attention: &Attention| (attention.kv_heads, attention.head_dim, attention.window);
+        let source = attention_of(of).filter(|source| of < at && source.has_own_cache());
+        if source.is_none_or(|source| cache(source) != cache(attention)) {
+            let expected = "an earlier layer with a cache of the same heads and window";
+            return Err(wrong_shape(file, &format!("cache of layer {at}"), expected, format!("layer {of}")));
+        }
+    }
+    Ok(())
 }
 
 fn check_latent_attention(file: &Path, attention: &LatentAttention) -> Result<(), Box<Mismatch>> {

@@ -10,8 +10,9 @@ use super::description::Description;
 use super::rearranged::Arrangement;
 use crate::arch;
 use crate::container::gguf::Metadata;
-use crate::spec::{Spec, weights};
+use crate::spec::{Spec, expert_part, weights};
 use crate::tensor::TensorInfo;
+use crate::units::Bytes;
 
 /// The parts of a checkpoint.
 pub(super) struct Parts {
@@ -57,6 +58,7 @@ pub(super) enum Source {
 /// The tensors with the names and shapes of the description.
 pub(super) fn as_described(spec: &Spec, tensors: Vec<PlacedTensor>) -> Vec<PlacedTensor> {
     let weights = weights(spec);
+    let tensors = tensors.into_iter().flat_map(|tensor| of_each_expert(spec, tensor));
     let parts = |(info, Place { map, range, arrangement }): PlacedTensor| {
         let rows = info.shape.first().copied().unwrap_or(0).max(1);
         let bytes = range.len() / rows;
@@ -70,5 +72,35 @@ pub(super) fn as_described(spec: &Spec, tensors: Vec<PlacedTensor>) -> Vec<Place
             (info, Place { map, range, arrangement: arrangement.clone() })
         })
     };
-    tensors.into_iter().flat_map(parts).collect()
+    tensors.flat_map(parts).collect()
+}
+
+/// Gate and up of each expert, if the tensor has both of all experts: `[experts, 2 width, hidden]`, of each expert first the gate. A tensor
+/// of another shape stays as it is, for the check to report.
+fn of_each_expert(spec: &Spec, (info, place): PlacedTensor) -> Vec<PlacedTensor> {
+    let experts = || {
+        let (start, kind) = info.name.split_once(arch::GATE_AND_UP)?;
+        let layer: usize = start.strip_prefix("blk.")?.strip_suffix('.')?.parse().ok()?;
+        let experts = spec.layers.get(layer)?.feed_forward.experts()?;
+        let is_whole = kind == ".weight" && info.shape == [experts.count, 2 * experts.expert.width, spec.hidden];
+        is_whole.then_some((start, experts))
+    };
+    let Some((start, experts)) = experts() else { return vec![(info, place)] };
+    let bytes = place.range.len() / (2 * experts.count);
+    let part = |at: usize| {
+        let name = format!("{start}{}.weight", ["ffn_gate_exps", "ffn_up_exps"][at % 2]);
+        let info = TensorInfo {
+            name: expert_part(&name, at / 2),
+            dtype: info.dtype,
+            shape: info.shape[1..]
+                .iter()
+                .enumerate()
+                .map(|(at, size)| if at == 0 { size / 2 } else { *size })
+                .collect(),
+            bytes: Bytes(bytes as u64),
+        };
+        let first = place.range.start + at * bytes;
+        (info, Place { range: first..first + bytes, ..place.clone() })
+    };
+    (0..2 * experts.count).map(part).collect()
 }

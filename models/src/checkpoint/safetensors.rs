@@ -15,6 +15,7 @@ use super::listing::{entries, files_with, names as names_of};
 use super::parts::{self, Place, PlacedTensor};
 use super::quantisation::MlxScheme;
 use super::resolve::{dangling, other_weights};
+use crate::arch::may_have_media;
 use crate::container::{self, FileFormat, OtherFormat, json};
 use crate::dtype::DType;
 use crate::error::{Cause, Error, Mismatch, printable};
@@ -292,6 +293,13 @@ fn is_ignored(name: &str, spec: &Spec) -> bool {
         || name.ends_with(".self_attn.masked_bias")
         || (spec.tied_embeddings && name.starts_with("lm_head."))
         || is_of_further_prediction(name, spec)
+        || (may_have_media(spec) && is_of_media(name))
+}
+
+/// Tensors of the parts for pictures and sound of a model that has more than its text part.
+fn is_of_media(name: &str) -> bool {
+    let name = name.strip_prefix("model.").unwrap_or(name);
+    ["vision_tower.", "audio_tower.", "embed_vision.", "embed_audio."].iter().any(|start| name.starts_with(start))
 }
 
 /// Tensors of the layers after the last one, which predict further tokens: folders of models with latent attention have them.
@@ -303,8 +311,20 @@ fn is_of_further_prediction(name: &str, spec: &Spec) -> bool {
 
 /// The GGUF name of a tensor with this name in transformers. A model that was saved without its head has no `model.` in its names.
 fn gguf_name(name: &str, spec: &Spec) -> Option<String> {
+    // The text part of a model that has others too is `model.language_model`, in folders of MLX `language_model.model`.
     let name = name.strip_prefix("model.").unwrap_or(name);
+    let name = match name.strip_prefix("language_model.").filter(|_| may_have_media(spec)) {
+        Some(text) => text.strip_prefix("model.").unwrap_or(text),
+        None => name,
+    };
     Some(match name {
+        "per_layer_projection_norm.weight" => "per_layer_proj_norm.weight".to_owned(),
+        _ if let Some(kind @ ("weight" | "scales" | "biases")) = name.strip_prefix("embed_tokens_per_layer.") => {
+            format!("per_layer_token_embd.{kind}")
+        }
+        _ if let Some(kind @ ("weight" | "scales" | "biases")) = name.strip_prefix("per_layer_model_projection.") => {
+            format!("per_layer_model_proj.{kind}")
+        }
         // The second is LFM2's name.
         "norm.weight" | "embedding_norm.weight" => "output_norm.weight".to_owned(),
         _ if let Some(kind @ ("weight" | "scales" | "biases")) = name.strip_prefix("embed_tokens.") => {
@@ -317,6 +337,9 @@ fn gguf_name(name: &str, spec: &Spec) -> Option<String> {
             let (layer, part) = name.strip_prefix("layers.")?.split_once('.')?;
             // Only the plain number: `07` would give two tensors one name.
             let number: usize = layer.parse().ok()?;
+            if part == "layer_scalar" && number.to_string() == layer {
+                return Some(format!("blk.{number}.layer_output_scale.weight"));
+            }
             let (module, kind) = part.rsplit_once('.')?;
             if let Some(expert) = module.strip_prefix("mlp.experts.") {
                 return expert_name(layer, number, expert, kind);
@@ -324,6 +347,18 @@ fn gguf_name(name: &str, spec: &Spec) -> Option<String> {
             let norms = spec.layers.get(number).map_or(NormPlacement::Before, |layer| layer.norms);
             if (module, kind) == ("self_attn", "sinks") && number.to_string() == layer {
                 return Some(format!("blk.{number}.attn_sinks.weight"));
+            }
+            // Experts and factors of Gemma 4.
+            if number.to_string() == layer
+                && let Some(name) = match (module, kind) {
+                    ("experts", "gate_up_proj") => Some("ffn_gate_up_exps.weight"),
+                    ("experts", "down_proj") => Some("ffn_down_exps.weight"),
+                    ("router", "scale") => Some("ffn_gate_inp.scale"),
+                    ("router", "per_expert_scale") => Some("ffn_down_exps.scale"),
+                    _ => None,
+                }
+            {
+                return Some(format!("blk.{number}.{name}"));
             }
             // Vectors of a gated delta net without a kind.
             if module == "linear_attn" && number.to_string() == layer {
@@ -341,6 +376,13 @@ fn gguf_name(name: &str, spec: &Spec) -> Option<String> {
                 "post_attention_layernorm" if norms == NormPlacement::BeforeAndAfter => "post_attention_norm",
                 "pre_feedforward_layernorm" if norms == NormPlacement::BeforeAndAfter => "ffn_norm",
                 "post_feedforward_layernorm" if norms == NormPlacement::BeforeAndAfter => "post_ffw_norm",
+                "router.proj" => "ffn_gate_inp",
+                "post_feedforward_layernorm_1" => "post_ffw_norm_1",
+                "post_feedforward_layernorm_2" => "post_ffw_norm_2",
+                "pre_feedforward_layernorm_2" => "pre_ffw_norm_2",
+                "per_layer_input_gate" => "inp_gate",
+                "per_layer_projection" => "proj",
+                "post_per_layer_input_norm" => "post_norm",
                 "self_attn.q_norm" | "self_attn.q_layernorm" => "attn_q_norm",
                 "self_attn.k_norm" | "self_attn.k_layernorm" => "attn_k_norm",
                 "input_layernorm" | "operator_norm" => "attn_norm",

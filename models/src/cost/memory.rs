@@ -37,6 +37,7 @@ impl MemoryEstimate {
 ///              with a short convolution of C channels 2 H + 5 C             its three parts, its input and its output
 ///              with experts 2 H + E + K (3 F + H) + 3 S                     the scores of E experts; gate, up, product and output
 ///                                                                           of the K that a token uses; a shared expert of width S
+///              with inputs of their own L w more                            of all layers, kept through the pass
 /// logits       4 V                                                          for one position
 /// ```
 ///
@@ -54,13 +55,15 @@ pub fn estimate_memory(
         let feed_forward = match &layer.feed_forward {
             FeedForward::Dense(gated) => 3 * gated.width,
             FeedForward::Experts(experts) => {
+                // A dense part runs before the experts; its output remains.
                 let shared = experts.shared.map_or(0, |shared| shared.width);
-                experts.count + experts.used * (3 * experts.expert.width + spec.hidden) + 3 * shared
+                let dense = experts.dense_width.map_or(0, |width| 3 * width + spec.hidden);
+                (experts.count + experts.used * (3 * experts.expert.width + spec.hidden) + 3 * shared).max(dense)
             }
         };
         2 * spec.hidden + layer.mixer.inner_width().max(feed_forward)
     };
-    let activations = spec.layers.iter().map(widest).max().unwrap_or(0) as u64;
+    let activations = (spec.layers.iter().map(widest).max().unwrap_or(0) + spec.per_layer_inputs()) as u64;
     MemoryEstimate {
         weights,
         kv: spec.kv_bytes(kv, context, batch),

@@ -53,7 +53,8 @@ pub fn batched_prefill_ops(
     for start in (0..tokens).step_by(batch) {
         let pass = prefill_ops(spec, types, kv, batch.min(tokens - start), position + start);
         let is_last = start + batch >= tokens;
-        ops.extend(pass.into_iter().filter(|op| is_last || !matches!(op.kind, OpKind::OutputNorm | OpKind::LmHead)));
+        let is_of_head = |kind| matches!(kind, OpKind::OutputNorm | OpKind::LmHead | OpKind::LogitCap);
+        ops.extend(pass.into_iter().filter(|op| is_last || !is_of_head(op.kind)));
     }
     ops
 }
@@ -114,7 +115,7 @@ pub fn joined_ops(ops: Vec<OpCost>, is_joined: impl Fn(OpKind) -> bool) -> Vec<O
 }
 
 /// The ops of a block after its token mixer, in which rows are independent of each other.
-const AFTER_MIXER: [OpKind; 18] = [
+const AFTER_MIXER: [OpKind; 29] = [
     OpKind::AttnPostNorm,
     OpKind::AttnResidual,
     OpKind::FfnNorm,
@@ -133,6 +134,17 @@ const AFTER_MIXER: [OpKind; 18] = [
     OpKind::SharedExpert,
     OpKind::FfnPostNorm,
     OpKind::FfnResidual,
+    OpKind::DenseNorm,
+    OpKind::RouterNorm,
+    OpKind::ExpertsNorm,
+    OpKind::ExpertsPostNorm,
+    OpKind::DenseSum,
+    OpKind::PerLayerGate,
+    OpKind::PerLayerMul,
+    OpKind::PerLayerProj,
+    OpKind::PerLayerNorm,
+    OpKind::PerLayerResidual,
+    OpKind::LayerScale,
 ];
 
 /// The ops of the decode of one token at `position` (the number of tokens in the cache).
@@ -188,12 +200,16 @@ impl Pass<'_> {
         let Spec { hidden, vocab, .. } = *self.spec;
         let mut ops = Vec::with_capacity(3 + 20 * self.spec.layers.len());
         ops.push(self.embed());
+        ops.extend(self.spec.per_layer_width.into_iter().flat_map(|width| self.layer_inputs(width)));
         for layer in 0..self.spec.layers.len() {
             self.mixer_part(layer, &mut ops);
             self.feed_forward_part(layer, &mut ops);
+            self.after_feed_forward(layer, &mut ops);
         }
         ops.push(self.norm(OpKind::OutputNorm, None, 1, hidden));
         ops.push(self.matmul(OpKind::LmHead, None, [1, hidden, vocab], false));
+        // A quotient, a hyperbolic tangent and a product.
+        ops.extend(self.spec.logit_cap.map(|_| self.in_place(OpKind::LogitCap, None, [1, vocab], 3)));
         ops
     }
 
@@ -216,14 +232,26 @@ impl Pass<'_> {
         let (hidden, tokens) = (self.spec.hidden, self.tokens);
         let (q, kv, biased) = (attention.q_width(), attention.kv_width(), attention.qkv_bias);
         ops.push(self.matmul(OpKind::QProj, at, [tokens, hidden, attention.q_outputs()], biased));
-        ops.push(self.matmul(OpKind::KProj, at, [tokens, hidden, kv], biased));
-        ops.push(self.matmul(OpKind::VProj, at, [tokens, hidden, kv], biased));
+        let has_cache = attention.has_own_cache();
+        if has_cache {
+            ops.push(self.matmul(OpKind::KProj, at, [tokens, hidden, kv], biased));
+        }
+        if attention.projects_values() {
+            ops.push(self.matmul(OpKind::VProj, at, [tokens, hidden, kv], biased));
+        }
         if attention.qk_norm {
             ops.push(self.head_norm(OpKind::QNorm, at, attention.heads, attention.head_dim));
-            ops.push(self.head_norm(OpKind::KNorm, at, attention.kv_heads, attention.head_dim));
+            if has_cache {
+                ops.push(self.head_norm(OpKind::KNorm, at, attention.kv_heads, attention.head_dim));
+            }
+        }
+        if attention.v_norm && has_cache {
+            ops.push(self.norm_of_values(attention, at));
         }
         ops.extend(self.rope(attention, at));
-        ops.push(self.kv_write(attention, at));
+        if has_cache {
+            ops.push(self.kv_write(attention, at));
+        }
         ops.push(self.attention(attention, at));
         if attention.output_gate {
             ops.push(self.elementwise(OpKind::OutputGate, at, [tokens, q], 5));
@@ -339,13 +367,7 @@ impl Pass<'_> {
         let (layer, hidden, tokens) = (&self.spec.layers[at], self.spec.hidden, self.tokens);
         ops.push(self.norm(OpKind::FfnNorm, Some(at), tokens, hidden));
         match &layer.feed_forward {
-            FeedForward::Dense(gated) => {
-                let (width, at) = (gated.width, Some(at));
-                ops.push(self.matmul(OpKind::GateProj, at, [tokens, hidden, width], false));
-                ops.push(self.matmul(OpKind::UpProj, at, [tokens, hidden, width], false));
-                ops.push(self.activation(gated, at, tokens));
-                ops.push(self.matmul(OpKind::DownProj, at, [tokens, width, hidden], false));
-            }
+            FeedForward::Dense(gated) => self.dense(gated, Some(at), ops),
             FeedForward::Experts(experts) => self.experts(experts, at, ops),
         }
         let at = Some(at);
@@ -355,8 +377,90 @@ impl Pass<'_> {
         ops.push(self.elementwise(OpKind::FfnResidual, at, [tokens, hidden], 1));
     }
 
+    /// What follows the feed-forward part: the input that the layer has of its own, of width `w`, and the factor of its output.
+    ///
+    /// ```text
+    /// gate and projection   as any product, H to w and w to H; the norm as any norm
+    /// GELU and product      FLOP t w 10 (as the activation of a feed-forward part)    activation bytes 4 t 3 w
+    /// factor                FLOP t H    weight bytes row(1)    activation bytes 4 t 2 H
+    /// ```
+    ///
+    /// Source: [`Spec::per_layer_width`].
+    fn after_feed_forward(&self, at: usize, ops: &mut Vec<OpCost>) {
+        let (layer, hidden, tokens, at) = (&self.spec.layers[at], self.spec.hidden, self.tokens, Some(at));
+        if let Some(width) = self.spec.per_layer_width {
+            let (_, per_element) = activation_cost(Activation::GeluTanh);
+            ops.push(self.matmul(OpKind::PerLayerGate, at, [tokens, hidden, width], false));
+            ops.push(self.elementwise(OpKind::PerLayerMul, at, [tokens, width], per_element));
+            ops.push(self.matmul(OpKind::PerLayerProj, at, [tokens, width, hidden], false));
+            ops.push(self.norm(OpKind::PerLayerNorm, at, tokens, hidden));
+            ops.push(self.elementwise(OpKind::PerLayerResidual, at, [tokens, hidden], 1));
+        }
+        if layer.output_scale {
+            ops.push(OpCost {
+                weight_bytes: self.types.of_op(OpKind::LayerScale, at).row_bytes(1),
+                ..self.in_place(OpKind::LayerScale, at, [tokens, hidden], 1)
+            });
+        }
+    }
+
+    /// The inputs of `L` layers, `w` elements of each: a row of a table, and a projection of the embedding with a norm.
+    ///
+    /// ```text
+    /// row          FLOP t L w (the factor)      weight bytes t row(L w)     activation bytes 4 t L w (written)
+    /// projection   as any product, H to L w
+    /// inputs       FLOP t L (7 w + 3)    a factor before the norm, the norm (4 w + 3), the sum and its factor
+    ///              weight bytes row(w)   activation bytes 4 t 3 L w
+    /// ```
+    ///
+    /// A token reads its own row of the table alone. Source: [`Spec::per_layer_width`].
+    fn layer_inputs(&self, width: usize) -> [OpCost; 3] {
+        let (tokens, all) = (self.tokens as u64, self.spec.per_layer_inputs());
+        let row = OpCost {
+            flops: Flops(tokens * all as u64),
+            weight_bytes: self.types.of_op(OpKind::PerLayerEmbed, None).row_bytes(all) * tokens,
+            activation_bytes: Bytes(ACTIVATION * tokens * all as u64),
+            ..self.op(OpKind::PerLayerEmbed, None, [self.tokens, all, 0])
+        };
+        let projection = self.matmul(OpKind::PerLayerModelProj, None, [self.tokens, self.spec.hidden, all], false);
+        let rows = self.tokens * self.spec.layers.len();
+        let norm = self.norm(OpKind::PerLayerInputs, None, rows, width);
+        let sum = self.elementwise(OpKind::PerLayerInputs, None, [self.tokens, all], 3);
+        [row, projection, OpCost { weight_bytes: norm.weight_bytes, flops: norm.flops + sum.flops, ..sum }]
+    }
+
+    /// The RMS norm without weight of each head of the values: `T kv_heads` rows of `d` elements.
+    ///
+    /// ```text
+    /// FLOP T kv_heads (3 d + 3)    as a norm, with one product per element    activation bytes 4 T 2 kv
+    /// ```
+    fn norm_of_values(&self, attention: &Attention, layer: Option<usize>) -> OpCost {
+        let (tokens, kv) = (self.tokens as u64, attention.kv_width());
+        OpCost {
+            flops: Flops(tokens * attention.kv_heads as u64 * (3 * attention.head_dim as u64 + 3)),
+            activation_bytes: Bytes(ACTIVATION * tokens * 2 * kv as u64),
+            ..self.op(OpKind::VNorm, layer, [self.tokens, kv, 0])
+        }
+    }
+
+    fn dense(&self, gated: &Gated, at: Option<usize>, ops: &mut Vec<OpCost>) {
+        let (width, hidden, tokens) = (gated.width, self.spec.hidden, self.tokens);
+        ops.push(self.matmul(OpKind::GateProj, at, [tokens, hidden, width], false));
+        ops.push(self.matmul(OpKind::UpProj, at, [tokens, hidden, width], false));
+        ops.push(self.activation(gated, at, tokens));
+        ops.push(self.matmul(OpKind::DownProj, at, [tokens, width, hidden], false));
+    }
+
     fn experts(&self, experts: &Experts, layer: usize, ops: &mut Vec<OpCost>) {
-        let (tokens, at) = (self.tokens, Some(layer));
+        let (tokens, hidden, at) = (self.tokens, self.spec.hidden, Some(layer));
+        // A dense part beside them: its norm, and those of the router and of the experts.
+        if let Some(width) = experts.dense_width {
+            self.dense(&Gated { width, ..experts.expert }, at, ops);
+            for norm in [OpKind::DenseNorm, OpKind::RouterNorm, OpKind::ExpertsNorm, OpKind::ExpertsPostNorm] {
+                ops.push(self.norm(norm, at, tokens, hidden));
+            }
+            ops.push(self.elementwise(OpKind::DenseSum, at, [tokens, hidden], 1));
+        }
         ops.push(self.matmul(OpKind::Router, at, [tokens, self.spec.hidden, experts.count], experts.biased));
         ops.push(self.expert_choice(experts, at));
         let bytes = expert_bytes(self.spec.hidden, experts, self.types, layer);
@@ -369,8 +473,9 @@ impl Pass<'_> {
     ///
     /// ```text
     /// FLOP t (5 E + 2 K)    softmax: maximum, difference, exponential, sum, quotient; a sigmoid has fewer; normalising: sum and
-    ///                       quotient. The comparisons of the choice are not counted. With a bias of the choice t E more
-    /// weight bytes          row(E) of the bias
+    ///                       quotient. The comparisons of the choice are not counted. With a bias of the choice t E more, with factors
+    ///                       of experts t K more
+    /// weight bytes          row(E) of the bias, and of the factors
     /// activation bytes 4 t (E + 2 K)    scores read; indices and weights written
     /// ```
     ///
@@ -378,9 +483,10 @@ impl Pass<'_> {
     fn expert_choice(&self, experts: &Experts, layer: Option<usize>) -> OpCost {
         let (tokens, count, used) = (self.tokens as u64, experts.count as u64, experts.used as u64);
         let biases = if experts.gating.choice_bias { experts.count } else { 0 };
+        let (factors, products) = if experts.gating.expert_factors { (experts.count, used) } else { (0, 0) };
         OpCost {
-            flops: Flops(tokens * (5 * count + 2 * used + biases as u64)),
-            weight_bytes: DType::F32.row_bytes(biases),
+            flops: Flops(tokens * (5 * count + 2 * used + biases as u64 + products)),
+            weight_bytes: DType::F32.row_bytes(biases) + DType::F32.row_bytes(factors),
             activation_bytes: Bytes(ACTIVATION * tokens * (count + 2 * used)),
             ..self.op(OpKind::ExpertChoice, layer, [self.tokens, experts.count, 0])
         }
@@ -529,10 +635,12 @@ impl Pass<'_> {
     ///
     /// Source: RoFormer, arXiv:2104.09864, equation 34. Sines and cosines are taken from a table, which is not counted.
     ///
-    /// A factor of the queries that depends on their position takes `T q` more.
+    /// A factor of the queries that depends on their position takes `T q` more. A layer that attends to the keys of another one
+    /// rotates queries alone.
     fn rope(&self, attention: &Attention, layer: Option<usize>) -> Option<OpCost> {
-        let (heads, tokens) = ((attention.heads + attention.kv_heads) as u64, self.tokens as u64);
-        let width = attention.q_width() + attention.kv_width();
+        let key_heads = if attention.has_own_cache() { attention.kv_heads } else { 0 };
+        let (heads, tokens) = ((attention.heads + key_heads) as u64, self.tokens as u64);
+        let width = attention.q_width() + key_heads * attention.head_dim;
         let rotated = attention.rope.as_ref()?.dim as u64;
         let scaled = if attention.temperature.is_some() { attention.q_width() as u64 } else { 0 };
         Some(OpCost {
@@ -709,6 +817,16 @@ impl Pass<'_> {
         OpCost {
             flops: Flops(elements * per_element),
             activation_bytes: Bytes(ACTIVATION * 3 * elements),
+            ..self.op(kind, layer, [rows, width, 0])
+        }
+    }
+
+    /// An op on one input `[t, width]`, element by element: as [`Pass::elementwise`], with one input read.
+    fn in_place(&self, kind: OpKind, layer: Option<usize>, [rows, width]: [usize; 2], per_element: u64) -> OpCost {
+        let elements = rows as u64 * width as u64;
+        OpCost {
+            flops: Flops(elements * per_element),
+            activation_bytes: Bytes(ACTIVATION * 2 * elements),
             ..self.op(kind, layer, [rows, width, 0])
         }
     }

@@ -18,6 +18,9 @@ pub struct WeightTypes {
     embed: DType,
     output_norm: DType,
     lm_head: DType,
+    /// Of the inputs that layers have of their own, by the op that reads the weights.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    layer_inputs: BTreeMap<String, DType>,
     /// By block; the last entry also applies to the blocks after it, so that equal blocks are stored once.
     layers: Vec<LayerTypes>,
 }
@@ -53,9 +56,15 @@ struct LayerTypes {
     /// Of gate, up and down of a shared expert.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     shared: Option<[DType; 3]>,
+    /// Of gate, up and down of a dense part beside experts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    dense: Option<[DType; 3]>,
     /// Of a token mixer that is not attention, by the op that reads the weights; of several the first.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     mixer: BTreeMap<String, DType>,
+    /// Of the input that the layer has of its own and of the factor of its output, by the op that reads the weights.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    layer_inputs: BTreeMap<String, DType>,
 }
 
 fn f32() -> DType {
@@ -120,6 +129,11 @@ impl WeightTypes {
     #[must_use]
     pub fn by_name(spec: &Spec, dtype: impl Fn(&str) -> DType) -> Self {
         let mixers = mixers(spec);
+        let layer_inputs = layer_inputs(spec);
+        let of_inputs = |layer: Option<usize>| {
+            let of_layer = layer_inputs.iter().filter(|weight| weight.layer == layer);
+            of_layer.map(|weight| (weight.op.name().to_owned(), dtype(&weight.name))).collect()
+        };
         let layer = |(at, layer): (usize, &Layer)| {
             let attention = layer.mixer.attention();
             let of = |part: &str| dtype(&format!("blk.{at}.{part}"));
@@ -159,14 +173,19 @@ impl WeightTypes {
                 shared: experts
                     .and_then(|experts| experts.shared)
                     .map(|_| ["ffn_gate", "ffn_up", "ffn_down"].map(|part| of(&format!("{part}_shexp.weight")))),
+                dense: experts
+                    .and_then(|experts| experts.dense_width)
+                    .map(|_| ["ffn_gate", "ffn_up", "ffn_down"].map(|part| of(&format!("{part}.weight")))),
                 // The first of an op comes last here, and stays.
                 mixer: mixers[at].iter().rev().map(|(op, name)| (op.name().to_owned(), dtype(name))).collect(),
+                layer_inputs: of_inputs(Some(at)),
             }
         };
         Self {
             embed: dtype("token_embd.weight"),
             output_norm: dtype("output_norm.weight"),
             lm_head: dtype(if spec.tied_embeddings { "token_embd.weight" } else { "output.weight" }),
+            layer_inputs: of_inputs(None),
             layers: without_repeats(spec.layers.iter().enumerate().map(layer).collect()),
         }
     }
@@ -184,6 +203,9 @@ impl WeightTypes {
         {
             return layer.of_mixer_op(kind);
         }
+        if kind.is_of_layer_inputs() {
+            return self.of_layer_inputs(kind, layer);
+        }
         let reads = kind.is_matmul() || kind.is_norm() || kind == OpKind::Embed;
         reads.then(|| self.of_op(kind, layer))
     }
@@ -197,6 +219,7 @@ impl WeightTypes {
             of_mixer if of_mixer.is_of_other_mixer() || (of_mixer.is_of_attention() && has_other_mixer) => {
                 block.and_then(|block| block.of_mixer_op(of_mixer)).unwrap_or(DType::F32)
             }
+            of_inputs if of_inputs.is_of_layer_inputs() => self.of_layer_inputs(of_inputs, layer).unwrap_or(DType::F32),
             OpKind::Embed => self.embed,
             OpKind::OutputNorm => self.output_norm,
             OpKind::LmHead => self.lm_head,
@@ -205,9 +228,13 @@ impl WeightTypes {
             OpKind::VProj => in_block(|types| types.v),
             OpKind::OProj => in_block(|types| types.o),
             OpKind::Router => in_block(|types| types.router),
-            OpKind::GateProj | OpKind::GateUpProj | OpKind::ExpertsGateUp => in_block(|types| types.gate),
-            OpKind::UpProj => in_block(|types| types.up),
-            OpKind::DownProj | OpKind::ExpertsDown => in_block(|types| types.down),
+            OpKind::ExpertsGateUp => in_block(|types| types.gate),
+            OpKind::ExpertsDown => in_block(|types| types.down),
+            OpKind::GateProj | OpKind::GateUpProj => {
+                in_block(|types| types.dense.map_or(types.gate, |[gate, ..]| gate))
+            }
+            OpKind::UpProj => in_block(|types| types.dense.map_or(types.up, |[_, up, _]| up)),
+            OpKind::DownProj => in_block(|types| types.dense.map_or(types.down, |[.., down]| down)),
             OpKind::SharedExpert => in_block(|types| types.shared.map_or(DType::F32, |[gate, ..]| gate)),
             OpKind::AttnNorm => in_block(|types| types.attn_norm),
             OpKind::FfnNorm => in_block(|types| types.ffn_norm),
@@ -217,6 +244,15 @@ impl WeightTypes {
             OpKind::FfnPostNorm => in_block(|types| types.other_norms[3]),
             _ => DType::F32,
         }
+    }
+
+    /// The type of the weights of an op of the inputs of layers, or of the factor of a layer's output; `None` if it reads none.
+    fn of_layer_inputs(&self, kind: OpKind, layer: Option<usize>) -> Option<DType> {
+        let types = match layer {
+            Some(layer) => self.layer(layer).map(|types| &types.layer_inputs),
+            None => Some(&self.layer_inputs),
+        };
+        types.and_then(|types| types.get(kind.name()).copied())
     }
 
     /// The types of gate, up and down of a dense part or of the experts in block `layer`.
@@ -279,6 +315,14 @@ fn mixers(spec: &Spec) -> Vec<Vec<(OpKind, String)>> {
         }
     }
     mixers
+}
+
+/// The weights of the inputs that layers have of their own, and the factors of their outputs.
+fn layer_inputs(spec: &Spec) -> Vec<Weight> {
+    if spec.per_layer_width.is_none() && spec.layers.iter().all(|layer| !layer.output_scale) {
+        return Vec::new();
+    }
+    weights(spec).into_iter().filter(|weight| weight.op.is_of_layer_inputs()).collect()
 }
 
 /// Removes blocks at the end that equal the block before them.

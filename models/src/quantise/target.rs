@@ -63,7 +63,12 @@ impl Target {
                 other => other,
             },
             Some(
-                WeightKind::Router | WeightKind::Convolution | WeightKind::Decay | WeightKind::Norm | WeightKind::Bias,
+                WeightKind::Router
+                | WeightKind::Convolution
+                | WeightKind::Decay
+                | WeightKind::Norm
+                | WeightKind::Factor
+                | WeightKind::Bias,
             )
             | None => DType::F32,
         }

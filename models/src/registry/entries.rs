@@ -7,14 +7,14 @@ use crate::spec::{
     Layer, Mixer, NormPlacement, Rope, RopeLayout, RopeScaling, Scores, SharedExpert, ShortConvolution, Spec,
     Temperature, long_rope_magnitude, yarn_magnitude,
 };
-use crate::tokenizer::TokenizerFamily::{ByteLevelBpe, SentencePiece};
+use crate::tokenizer::TokenizerFamily::{ByteLevelBpe, PlainBpe, SentencePiece};
 use crate::units::{Bytes, Params};
 
 /// The number of models, from the first, that the tool was built for.
 pub(super) const REFERENCE: usize = 6;
 
 /// All models: first those that the tool was built for, then the others, each sorted by name.
-pub static MODELS: [Entry; 19] = [
+pub static MODELS: [Entry; 21] = [
     DEEPSEEK_R1,
     LLAMA_3_1_8B,
     LLAMA_3_2_1B,
@@ -23,6 +23,8 @@ pub static MODELS: [Entry; 19] = [
     SMOLLM2_135M,
     GEMMA_3_270M,
     GEMMA_3_4B,
+    GEMMA_4_26B_A4B,
+    GEMMA_4_E2B,
     GLM_4_7_FLASH,
     GPT_OSS_20B,
     LFM2_1_2B,
@@ -258,6 +260,8 @@ const GEMMA_3_270M: Entry = Entry {
         tied_embeddings: true,
         // The root of the width.
         embedding_scale: Some(640f32.sqrt()),
+        per_layer_width: None,
+        logit_cap: None,
         layers: gemma3_layers(18, 2048, (4, 1), 512, None),
     },
     tokenizer: SentencePiece,
@@ -289,6 +293,8 @@ const GEMMA_3_4B: Entry = Entry {
         tied_embeddings: true,
         // The root of the width.
         embedding_scale: Some(2560f32.sqrt()),
+        per_layer_width: None,
+        logit_cap: None,
         layers: gemma3_layers(34, 10_240, (8, 4), 1024, Some(&RopeScaling::Linear { factor: 8.0 })),
     },
     tokenizer: SentencePiece,
@@ -319,9 +325,111 @@ fn gemma3_layers(
             }),
             feed_forward: FeedForward::Dense(Gated { width, activation: Activation::GeluTanh }),
             norms: NormPlacement::BeforeAndAfter,
+            output_scale: false,
         }
     };
     (1..=count).map(layer).collect()
+}
+
+const GEMMA_4_26B_A4B: Entry = Entry {
+    name: "gemma-4-26b-a4b",
+    aliases: &["gemma-4-26b-a4b-it", "gemma4-26b-a4b"],
+    title: "Gemma 4 26B A4B",
+    summary: "Google's mixture of 2026: 128 experts of which a token uses 8, beside a dense part in each layer",
+    license: "Apache-2.0",
+    gguf: file("unsloth/gemma-4-26B-A4B-it-GGUF", "gemma-4-26B-A4B-it-UD-Q4_K_M.gguf"),
+    quants: &[("Q4_K_M", "gemma-4-26B-A4B-it-UD-Q4_K_M.gguf"), ("Q8_0", "gemma-4-26B-A4B-it-Q8_0.gguf")],
+    safetensors: file("google/gemma-4-26B-A4B-it", INDEX),
+    mirror: None,
+    shape: || Spec {
+        arch: Arch::new("gemma4"),
+        hidden: 2816,
+        vocab: 262_144,
+        context_length: 262_144,
+        norm_eps: 1e-6,
+        tied_embeddings: true,
+        // The root of the width.
+        embedding_scale: Some(2816f32.sqrt()),
+        logit_cap: Some(30.0),
+        layers: (0..30).map(gemma4_26b_layer).collect(),
+        ..NO_LAYERS
+    },
+    tokenizer: PlainBpe,
+    parameters: Params(25_233_141_790),
+    note: Some("the original weights also have a part for pictures, which is not supported"),
+};
+
+/// Layer `at` of Gemma 4 26B A4B: one of six attends to all positions, with keys that are values and heads of 512.
+fn gemma4_26b_layer(at: usize) -> Layer {
+    let is_global = at % 6 == 5;
+    let (kv_heads, head_dim) = if is_global { (2, 512) } else { (8, 256) };
+    let attention = Attention { values_are_keys: is_global, ..Attention::plain(16, kv_heads, head_dim, None) };
+    let feed_forward = FeedForward::Experts(Experts {
+        count: 128,
+        used: 8,
+        expert: Gated { width: 704, activation: Activation::GeluTanh },
+        gating: Gating { expert_factors: true, ..Gating::new(Scores::Softmax, true) },
+        biased: false,
+        shared: None,
+        dense_width: Some(2112),
+    });
+    Layer { feed_forward, ..gemma4_layer(attention, 1024) }
+}
+
+const GEMMA_4_E2B: Entry = Entry {
+    name: "gemma-4-e2b",
+    aliases: &["gemma-4-e2b-it", "gemma4-e2b"],
+    title: "Gemma 4 E2B",
+    summary: "Google's small model of 2026: half of its weights are a table of which a token reads one row, and 20 of 35 layers have no cache of their own",
+    license: "Apache-2.0",
+    gguf: file("unsloth/gemma-4-E2B-it-GGUF", "gemma-4-E2B-it-Q4_K_M.gguf"),
+    quants: &[("Q4_K_M", "gemma-4-E2B-it-Q4_K_M.gguf"), ("Q8_0", "gemma-4-E2B-it-Q8_0.gguf")],
+    safetensors: file("google/gemma-4-E2B-it", SINGLE),
+    mirror: None,
+    shape: || Spec {
+        arch: Arch::new("gemma4"),
+        hidden: 1536,
+        vocab: 262_144,
+        context_length: 131_072,
+        norm_eps: 1e-6,
+        tied_embeddings: true,
+        // The root of the width.
+        embedding_scale: Some(1536f32.sqrt()),
+        per_layer_width: Some(256),
+        logit_cap: Some(30.0),
+        layers: (0..35).map(gemma4_e2b_layer).collect(),
+        ..NO_LAYERS
+    },
+    tokenizer: PlainBpe,
+    parameters: Params(4_628_569_379),
+    note: Some(
+        "the original weights also have parts for pictures and sound, which are not supported; 2.3 billion of the text part's parameters are outside of the table of which a token reads one row",
+    ),
+};
+
+/// Layer `at` of Gemma 4 E2B: one of five attends to all positions; the last 20 attend to the caches of layers 13 and 14, and are twice as
+/// wide.
+fn gemma4_e2b_layer(at: usize) -> Layer {
+    let (is_global, is_shared) = (at % 5 == 4, at >= 15);
+    let attention = Attention {
+        cache_of: is_shared.then_some(if is_global { 14 } else { 13 }),
+        ..Attention::plain(8, 1, if is_global { 512 } else { 256 }, None)
+    };
+    let width = if is_shared { 12_288 } else { 6144 };
+    let feed_forward = FeedForward::Dense(Gated { width, activation: Activation::GeluTanh });
+    Layer { feed_forward, ..gemma4_layer(attention, 512) }
+}
+
+/// A layer of Gemma 4 with attention of these widths: to all positions with heads of 512, of which a quarter of the pairs is rotated, to
+/// a window with others.
+fn gemma4_layer(mut attention: Attention, window: usize) -> Layer {
+    let divisors = (0..256).map(|pair| if pair < 64 { 1.0 } else { 1e30 }).collect();
+    (attention.rope, attention.window) = match attention.head_dim {
+        512 => (Some(rope(1_000_000.0, 512, Some(RopeScaling::Factors(divisors)))), None),
+        head_dim => (Some(rope(10_000.0, head_dim, None)), Some(window)),
+    };
+    (attention.qk_norm, attention.v_norm, attention.scale) = (true, true, Some(1.0));
+    Layer { norms: NormPlacement::BeforeAndAfter, output_scale: true, ..Layer::plain(attention, 0) }
 }
 
 const GLM_4_7_FLASH: Entry = Entry {
@@ -351,11 +459,13 @@ const GLM_4_7_FLASH: Entry = Entry {
             gating: Gating { scale: Some(1.8), choice_bias: true, ..Gating::new(Scores::Sigmoid, true) },
             biased: false,
             shared: Some(SharedExpert { width: 1536, gated: false }),
+            dense_width: None,
         };
         let layer = |at: usize| Layer {
             mixer: Mixer::LatentAttention(attention.clone()),
             feed_forward: if at == 0 { FeedForward::dense(10_240) } else { FeedForward::Experts(experts.clone()) },
             norms: NormPlacement::Before,
+            output_scale: false,
         };
         Spec {
             arch: Arch::new("deepseek2"),
@@ -398,6 +508,7 @@ const GPT_OSS_20B: Entry = Entry {
             gating: Gating::new(Scores::SoftmaxOfChosen, false),
             biased: true,
             shared: None,
+            dense_width: None,
         };
         let attention = Attention {
             qkv_bias: true,
@@ -409,6 +520,7 @@ const GPT_OSS_20B: Entry = Entry {
             mixer: Mixer::Attention(Attention { window: at.is_multiple_of(2).then_some(128), ..attention.clone() }),
             feed_forward: FeedForward::Experts(experts.clone()),
             norms: NormPlacement::Before,
+            output_scale: false,
         };
         Spec {
             arch: Arch::new("gpt-oss"),
@@ -648,6 +760,7 @@ const QWEN_3_30B_A3B: Entry = Entry {
             gating: Gating::new(Scores::Softmax, true),
             biased: false,
             shared: None,
+            dense_width: None,
         };
         let layer = Layer { feed_forward: FeedForward::Experts(experts), ..Layer::plain(qwen3_attention(32, 4), 0) };
         Spec { hidden: 2048, layers: vec![layer; 48], ..qwen3("qwen3moe") }
@@ -730,6 +843,7 @@ const QWEN_3_5_35B_A3B: Entry = Entry {
             gating: Gating::new(Scores::Softmax, true),
             biased: false,
             shared: Some(SharedExpert { width: 512, gated: true }),
+            dense_width: None,
         };
         Spec {
             hidden: 2048,
@@ -773,6 +887,7 @@ fn qwen35_layers(
         },
         feed_forward: feed_forward.clone(),
         norms: NormPlacement::Before,
+        output_scale: false,
     };
     (1..=count).map(layer).collect()
 }
@@ -823,6 +938,8 @@ const NO_LAYERS: Spec = Spec {
     norm_offset: 0.0,
     tied_embeddings: false,
     embedding_scale: None,
+    per_layer_width: None,
+    logit_cap: None,
     layers: Vec::new(),
 };
 

@@ -25,6 +25,13 @@ pub struct Attention {
     pub sinks: bool,
     /// Whether each head of q and k is normalised (RMS norm over the head, before the rotation).
     pub qk_norm: bool,
+    /// Whether each head of v is normalised, by an RMS norm without weight.
+    pub v_norm: bool,
+    /// Whether the values are the outputs of the projection of the keys, before norm and rotation: there is no projection of values.
+    pub values_are_keys: bool,
+    /// The layer, before this one, to whose keys and values it attends: it then computes queries only, and has no cache of its own. That
+    /// layer has the same widths and the same window, and a cache of its own.
+    pub cache_of: Option<usize>,
     /// Factor of the scores; `None`: `1 / sqrt(head_dim)`.
     pub scale: Option<f32>,
     /// A factor of the queries that grows with their position.
@@ -67,6 +74,9 @@ impl Attention {
             output_bias: false,
             sinks: false,
             qk_norm: false,
+            v_norm: false,
+            values_are_keys: false,
+            cache_of: None,
             scale: None,
             temperature: None,
             output_gate: false,
@@ -83,6 +93,18 @@ impl Attention {
     #[must_use]
     pub const fn q_outputs(&self) -> usize {
         if self.output_gate { 2 * self.q_width() } else { self.q_width() }
+    }
+
+    /// Whether it computes keys and values and keeps them, instead of attending to those of another layer.
+    #[must_use]
+    pub const fn has_own_cache(&self) -> bool {
+        self.cache_of.is_none()
+    }
+
+    /// Whether it has a projection of the values.
+    #[must_use]
+    pub const fn projects_values(&self) -> bool {
+        self.has_own_cache() && !self.values_are_keys
     }
 
     /// Width of all key (or value) heads together.

@@ -35,6 +35,18 @@ pub struct Experts {
     pub biased: bool,
     /// An expert that all tokens use beside the chosen ones.
     pub shared: Option<SharedExpert>,
+    /// Width of a dense part beside the experts, with the activation of theirs; `None`: there is none. Each has norms of its own, and so has
+    /// the router, of the residual stream `x`:
+    ///
+    /// ```text
+    /// dense    d = norm(down(activation(gate norm(x)) * up norm(x)))
+    /// experts  e = norm(sum over the chosen experts of weight expert(norm(x)))
+    /// router   scores = router (f x / (rms(x) sqrt(hidden)))    f: a factor for each element
+    /// d + e
+    /// ```
+    ///
+    /// Source: transformers, `Gemma4TextDecoderLayer` and `Gemma4TextRouter`.
+    pub dense_width: Option<usize>,
 }
 
 /// An expert that all tokens use; it has the activation of the others.
@@ -56,6 +68,7 @@ pub struct SharedExpert {
 /// groups              experts are chosen from the groups whose two largest p (+ bias) have the largest sums
 /// normalised          weights are divided by their sum
 /// scale               weights are multiplied by it, last
+/// expert factors      weights are multiplied by a number for each expert, last
 /// ```
 ///
 /// Source of bias and groups: DeepSeek-V3, arXiv:2412.19437, section 2.1.2 and its code.
@@ -74,13 +87,16 @@ pub struct Gating {
     /// Groups of experts, of which a token uses some; `None`: any experts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub groups: Option<ExpertGroups>,
+    /// Whether the weights are multiplied by a learned number for each expert.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub expert_factors: bool,
 }
 
 impl Gating {
     /// Without a factor, a bias or groups.
     #[must_use]
     pub const fn new(scores: Scores, normalised: bool) -> Self {
-        Self { scores, normalised, scale: None, choice_bias: false, groups: None }
+        Self { scores, normalised, scale: None, choice_bias: false, groups: None, expert_factors: false }
     }
 }
 
@@ -199,6 +215,7 @@ mod tests {
             gating: Gating::new(Scores::Softmax, true),
             biased: false,
             shared: None,
+            dense_width: None,
         }
     }
 

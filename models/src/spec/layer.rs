@@ -13,6 +13,8 @@ pub struct Layer {
     pub feed_forward: FeedForward,
     /// Where the norms of both parts are.
     pub norms: NormPlacement,
+    /// Whether its output is multiplied by a learned number.
+    pub output_scale: bool,
 }
 
 /// Where the norms of token mixer and feed-forward part are.
@@ -34,6 +36,7 @@ impl Layer {
             mixer: Mixer::Attention(attention),
             feed_forward: FeedForward::dense(width),
             norms: NormPlacement::Before,
+            output_scale: false,
         }
     }
 }

@@ -105,6 +105,7 @@ impl Mixer {
     #[must_use]
     pub fn cached_bytes_per_token(&self, kv: CacheTypes) -> Bytes {
         match self {
+            Self::Attention(attention) if !attention.has_own_cache() => Bytes(0),
             Self::Attention(attention) => kv.row_bytes(attention.kv_width()),
             // One row, in the type of keys.
             Self::LatentAttention(attention) => kv.keys.row_bytes(attention.cache_width()),
@@ -154,8 +155,11 @@ impl Mixer {
     #[must_use]
     pub const fn inner_width(&self) -> usize {
         match self {
-            // q with its gate, k, v and the output.
-            Self::Attention(attention) => attention.q_width() + attention.q_outputs() + 2 * attention.kv_width(),
+            // q with its gate, k, v (not those of another layer) and the output.
+            Self::Attention(attention) => {
+                let kv = if attention.has_own_cache() { 2 * attention.kv_width() } else { 0 };
+                attention.q_width() + attention.q_outputs() + kv
+            }
             // The queries and what they are computed from, the row of the cache; per head two parts of the query, the query for the
             // latent (and with the rotated part), the output, and twice the value.
             Self::LatentAttention(attention) => {

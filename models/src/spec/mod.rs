@@ -30,7 +30,9 @@ pub(crate) use mixer::STATE;
 pub use mixer::{Mixer, ShortConvolution};
 pub use rope::{Rope, RopeLayout, RopeScaling};
 pub(crate) use rope::{long_rope_magnitude, yarn_magnitude};
-pub(crate) use weights::{EMBEDDING, OUTPUT, Weight, WeightKind, expert_part, weights};
+pub(crate) use weights::{
+    EMBEDDING, OUTPUT, PER_LAYER_EMBEDDING, PER_LAYER_PROJECTION, Weight, WeightKind, expert_part, weights,
+};
 
 /// The name of an architecture: `model_type` in config.json and, except for Mistral 7B, `general.architecture` in GGUF files.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -78,6 +80,19 @@ pub struct Spec {
     pub tied_embeddings: bool,
     /// Factor of the embeddings; `None`: 1.
     pub embedding_scale: Option<f32>,
+    /// Width `w` of an input that each layer has of its own; `None`: there are none.
+    ///
+    /// ```text
+    /// e = table[token]                        a row of `layers w` elements of a second table of embeddings, `w` for each layer
+    /// p = norm(projection x / sqrt(hidden))   x: the scaled embedding of the token; the norm is over the `w` elements of each layer
+    /// i = (p + sqrt(w) e) / sqrt(2)           once per token
+    /// h + norm(out (gelu(gate h) * i))        after the feed-forward part of each layer, with the part of i that is its own
+    /// ```
+    ///
+    /// Source: transformers, `Gemma4TextModel` and `Gemma4TextDecoderLayer`.
+    pub per_layer_width: Option<usize>,
+    /// Bound `c` of the logits `x`, which become `c tanh(x / c)`; `None`: they have none.
+    pub logit_cap: Option<f32>,
     /// The layers, first to last; at least one.
     pub layers: Vec<Layer>,
 }
@@ -106,6 +121,12 @@ impl Spec {
         self.attentions().filter_map(|attention| attention.window).min()
     }
 
+    /// Width of the inputs of all layers together, if layers have inputs of their own; else 0.
+    #[must_use]
+    pub fn per_layer_inputs(&self) -> usize {
+        self.per_layer_width.unwrap_or(0) * self.layers.len()
+    }
+
     /// The number of parameters: all elements of all weights, a tied embedding table counted once.
     #[must_use]
     pub fn parameters(&self) -> Params {
@@ -113,7 +134,7 @@ impl Spec {
     }
 
     /// Bytes of one token in the KV cache of all layers with attention: the sum over them of `row(kv_heads head_dim)`, of keys and of
-    /// values.
+    /// values. Layers that attend to the cache of another one have none.
     #[must_use]
     pub fn kv_bytes_per_token(&self, types: impl Into<CacheTypes>) -> Bytes {
         let types = types.into();
@@ -155,6 +176,8 @@ mod tests {
             norm_offset: 0.0,
             tied_embeddings: true,
             embedding_scale: None,
+            per_layer_width: None,
+            logit_cap: None,
             layers: vec![layer(); 2],
         }
     }
@@ -218,6 +241,7 @@ mod tests {
             },
             biased: true,
             shared: Some(SharedExpert { width: 24, gated: true }),
+            dense_width: None,
         };
         spec.layers[1].feed_forward = FeedForward::Experts(experts);
         let json = serde_json::to_value(&spec).unwrap();
@@ -271,6 +295,31 @@ mod tests {
             (&json["gated_delta_net"]["layout"], &json["other_layers"][0]["output_gate"]),
             (&"alternating".into(), &true.into())
         );
+        assert_eq!(serde_json::from_value::<Spec>(json).unwrap(), spec);
+    }
+
+    #[test]
+    fn shared_caches_and_inputs_of_layers_are_counted_and_read_back() {
+        let mut spec = spec();
+        let (whole, cache) = (spec.parameters().get(), spec.kv_bytes_per_token(DType::F16));
+        spec.attentions_mut().for_each(|attention| attention.qkv_bias = false);
+        let attention = attention_of(&mut spec, 1);
+        (attention.cache_of, attention.v_norm) = (Some(0), true);
+        // Without k and v of one layer, 2 x 32, and without the biases of both layers, 2 x (8 + 4 + 4).
+        assert_eq!(spec.parameters().get(), whole - 64 - 32);
+        assert_eq!(
+            (spec.kv_bytes_per_token(DType::F16) * 2, spec.kv_bytes(DType::F16, 10, 5)),
+            (cache, Bytes(10 * 16))
+        );
+        attention_of(&mut spec, 0).values_are_keys = true;
+        assert_eq!(spec.parameters().get(), whole - 64 - 32 - 32);
+        let before = spec.parameters().get();
+        (spec.per_layer_width, spec.logit_cap) = (Some(4), Some(30.0));
+        spec.layers[1].output_scale = true;
+        // Table 10 x 8, projection 8 x 8, norm 4; of a layer gate and out 4 x 8 each and a norm 8; one number.
+        assert_eq!(spec.parameters().get(), before + 80 + 64 + 4 + 2 * (64 + 8) + 1);
+        let json = serde_json::to_value(&spec).unwrap();
+        assert_eq!((&json["other_layers"][0]["cache_of"], &json["per_layer_width"]), (&0.into(), &4.into()));
         assert_eq!(serde_json::from_value::<Spec>(json).unwrap(), spec);
     }
 

@@ -34,6 +34,8 @@ pub(crate) enum WeightKind {
     Decay,
     /// The factors of a norm.
     Norm,
+    /// Factors that are not those of a norm.
+    Factor,
     /// A vector that is added, or one for each expert; the sinks of heads; the vector of the gate of a shared expert.
     Bias,
 }
@@ -47,6 +49,10 @@ impl Weight {
 
 /// The name of the table of embeddings.
 pub(crate) const EMBEDDING: &str = "token_embd.weight";
+/// The name of the table of embeddings of which each layer has a part.
+pub(crate) const PER_LAYER_EMBEDDING: &str = "per_layer_token_embd.weight";
+/// The name of the projection of the embedding to the inputs of layers.
+pub(crate) const PER_LAYER_PROJECTION: &str = "per_layer_model_proj.weight";
 /// The name of the output projection, where it is not the table of embeddings.
 pub(crate) const OUTPUT: &str = "output.weight";
 
@@ -63,6 +69,13 @@ pub(crate) fn expert_part(name: &str, expert: usize) -> String {
 pub(crate) fn weights(spec: &Spec) -> Vec<Weight> {
     let mut list = List::default();
     list.add(EMBEDDING, None, OpKind::Embed, WeightKind::Matrix, &[spec.vocab, spec.hidden]);
+    if let Some(width) = spec.per_layer_width {
+        let all = spec.per_layer_inputs();
+        list.add(PER_LAYER_EMBEDDING, None, OpKind::PerLayerEmbed, WeightKind::Matrix, &[spec.vocab, all]);
+        let projection = [all, spec.hidden];
+        list.add(PER_LAYER_PROJECTION, None, OpKind::PerLayerModelProj, WeightKind::Matrix, &projection);
+        list.add("per_layer_proj_norm.weight", None, OpKind::PerLayerInputs, WeightKind::Norm, &[width]);
+    }
     for layer in 0..spec.layers.len() {
         of_layer(spec, layer, &mut list);
     }
@@ -88,35 +101,41 @@ fn of_layer(spec: &Spec, at: usize, list: &mut List) {
     }
     add("ffn_norm.weight", OpKind::FfnNorm, WeightKind::Norm, &[hidden]);
     match &layer.feed_forward {
-        FeedForward::Dense(gated) => {
-            let width = gated.width;
-            add("ffn_gate.weight", OpKind::GateProj, WeightKind::Matrix, &[width, hidden]);
-            add("ffn_up.weight", OpKind::UpProj, WeightKind::Matrix, &[width, hidden]);
-            add("ffn_down.weight", OpKind::DownProj, WeightKind::Matrix, &[hidden, width]);
-        }
+        FeedForward::Dense(gated) => of_dense(gated.width, hidden, &mut add),
         FeedForward::Experts(experts) => of_experts(experts, hidden, &mut add),
     }
     if layer.norms == NormPlacement::BeforeAndAfter {
         add("post_ffw_norm.weight", OpKind::FfnPostNorm, WeightKind::Norm, &[hidden]);
+    }
+    if let Some(width) = spec.per_layer_width {
+        add("inp_gate.weight", OpKind::PerLayerGate, WeightKind::Matrix, &[width, hidden]);
+        add("proj.weight", OpKind::PerLayerProj, WeightKind::Matrix, &[hidden, width]);
+        add("post_norm.weight", OpKind::PerLayerNorm, WeightKind::Norm, &[hidden]);
+    }
+    if layer.output_scale {
+        add("layer_output_scale.weight", OpKind::LayerScale, WeightKind::Factor, &[1]);
     }
 }
 
 fn of_attention(attention: &Attention, hidden: usize, add: &mut impl FnMut(&str, OpKind, WeightKind, &[usize])) {
     let (q, kv) = (attention.q_width(), attention.kv_width());
     let projections = [
-        ("attn_q", OpKind::QProj, attention.q_outputs()),
-        ("attn_k", OpKind::KProj, kv),
-        ("attn_v", OpKind::VProj, kv),
+        ("attn_q", OpKind::QProj, attention.q_outputs(), true),
+        ("attn_k", OpKind::KProj, kv, attention.has_own_cache()),
+        ("attn_v", OpKind::VProj, kv, attention.projects_values()),
     ];
-    for (projection, op, outputs) in projections {
+    let projections = || projections.into_iter().filter(|(.., is_there)| *is_there);
+    for (projection, op, outputs, _) in projections() {
         add(&format!("{projection}.weight"), op, WeightKind::Matrix, &[outputs, hidden]);
     }
-    for (projection, op, outputs) in projections.into_iter().filter(|_| attention.qkv_bias) {
+    for (projection, op, outputs, _) in projections().filter(|_| attention.qkv_bias) {
         add(&format!("{projection}.bias"), op, WeightKind::Bias, &[outputs]);
     }
     if attention.qk_norm {
         add("attn_q_norm.weight", OpKind::QNorm, WeightKind::Norm, &[attention.head_dim]);
-        add("attn_k_norm.weight", OpKind::KNorm, WeightKind::Norm, &[attention.head_dim]);
+        if attention.has_own_cache() {
+            add("attn_k_norm.weight", OpKind::KNorm, WeightKind::Norm, &[attention.head_dim]);
+        }
     }
     if attention.sinks {
         add("attn_sinks.weight", OpKind::Attention, WeightKind::Bias, &[attention.heads]);
@@ -159,9 +178,22 @@ fn of_short_convolution(
     add("shortconv.out_proj.weight", OpKind::ConvOutProj, WeightKind::Matrix, &[hidden, channels]);
 }
 
+fn of_dense(width: usize, hidden: usize, add: &mut impl FnMut(&str, OpKind, WeightKind, &[usize])) {
+    add("ffn_gate.weight", OpKind::GateProj, WeightKind::Matrix, &[width, hidden]);
+    add("ffn_up.weight", OpKind::UpProj, WeightKind::Matrix, &[width, hidden]);
+    add("ffn_down.weight", OpKind::DownProj, WeightKind::Matrix, &[hidden, width]);
+}
+
 fn of_experts(experts: &Experts, hidden: usize, add: &mut impl FnMut(&str, OpKind, WeightKind, &[usize])) {
-    let &Experts { count, biased, shared, .. } = experts;
+    let &Experts { count, biased, shared, dense_width, .. } = experts;
     let width = experts.expert.width;
+    if let Some(width) = dense_width {
+        of_dense(width, hidden, add);
+        add("post_ffw_norm_1.weight", OpKind::DenseNorm, WeightKind::Norm, &[hidden]);
+        add("ffn_gate_inp.scale", OpKind::RouterNorm, WeightKind::Factor, &[hidden]);
+        add("pre_ffw_norm_2.weight", OpKind::ExpertsNorm, WeightKind::Norm, &[hidden]);
+        add("post_ffw_norm_2.weight", OpKind::ExpertsPostNorm, WeightKind::Norm, &[hidden]);
+    }
     let matrices = [
         ("ffn_gate_inp", OpKind::Router, WeightKind::Router, vec![count, hidden]),
         ("ffn_gate_exps", OpKind::ExpertsGateUp, WeightKind::Matrix, vec![count, width, hidden]),
@@ -173,6 +205,9 @@ fn of_experts(experts: &Experts, hidden: usize, add: &mut impl FnMut(&str, OpKin
         if biased {
             add(&format!("{name}.bias"), op, WeightKind::Bias, &shape[..shape.len() - 1]);
         }
+    }
+    if experts.gating.expert_factors {
+        add("ffn_down_exps.scale", OpKind::ExpertChoice, WeightKind::Factor, &[count]);
     }
     if experts.gating.choice_bias {
         add("exp_probs_b.bias", OpKind::ExpertChoice, WeightKind::Bias, &[count]);

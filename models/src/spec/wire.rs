@@ -28,6 +28,10 @@ pub(super) struct SpecWire {
     tied_embeddings: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     embedding_scale: Option<f32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    per_layer_width: Option<usize>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    logit_cap: Option<f32>,
 }
 
 /// Equal layers in a row.
@@ -52,6 +56,8 @@ struct LayerWire {
     experts: Option<ExpertsWire>,
     #[serde(default, skip_serializing_if = "is_default")]
     norms: NormPlacement,
+    #[serde(default, skip_serializing_if = "is_default")]
+    output_scale: bool,
 }
 
 /// [`Mixer`] in JSON: the fields of attention stand beside those of the layer, as files have had them since the first version; any other
@@ -94,6 +100,12 @@ struct AttentionWire {
     sinks: bool,
     #[serde(default, skip_serializing_if = "is_default")]
     qk_norm: bool,
+    #[serde(default, skip_serializing_if = "is_default")]
+    v_norm: bool,
+    #[serde(default, skip_serializing_if = "is_default")]
+    values_are_keys: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    cache_of: Option<usize>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     score_scale: Option<f32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -129,6 +141,8 @@ struct ExpertsWire {
     biased: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     shared: Option<SharedExpert>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    dense_width: Option<usize>,
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
@@ -137,7 +151,7 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 
 impl From<&Layer> for LayerWire {
     fn from(layer: &Layer) -> Self {
-        let Layer { mixer, feed_forward, norms } = layer;
+        let Layer { mixer, feed_forward, norms, output_scale } = layer;
         Self {
             ffn: feed_forward.gated().width,
             mixer: mixer.into(),
@@ -148,8 +162,10 @@ impl From<&Layer> for LayerWire {
                 gating: experts.gating,
                 biased: experts.biased,
                 shared: experts.shared,
+                dense_width: experts.dense_width,
             }),
             norms: *norms,
+            output_scale: *output_scale,
         }
     }
 }
@@ -159,11 +175,11 @@ impl From<LayerWire> for Layer {
         let gated = Gated { width: wire.ffn, activation: wire.activation };
         let feed_forward = match wire.experts {
             None => FeedForward::Dense(gated),
-            Some(ExpertsWire { count, used, gating, biased, shared }) => {
-                FeedForward::Experts(Experts { count, used, expert: gated, gating, biased, shared })
+            Some(ExpertsWire { count, used, gating, biased, shared, dense_width }) => {
+                FeedForward::Experts(Experts { count, used, expert: gated, gating, biased, shared, dense_width })
             }
         };
-        Self { mixer: wire.mixer.into(), feed_forward, norms: wire.norms }
+        Self { mixer: wire.mixer.into(), feed_forward, norms: wire.norms, output_scale: wire.output_scale }
     }
 }
 
@@ -201,6 +217,9 @@ impl From<&Attention> for AttentionWire {
             output_bias: attention.output_bias,
             sinks: attention.sinks,
             qk_norm: attention.qk_norm,
+            v_norm: attention.v_norm,
+            values_are_keys: attention.values_are_keys,
+            cache_of: attention.cache_of,
             score_scale: attention.scale,
             temperature: attention.temperature,
             output_gate: attention.output_gate,
@@ -220,6 +239,9 @@ impl From<AttentionWire> for Attention {
             output_bias: wire.output_bias,
             sinks: wire.sinks,
             qk_norm: wire.qk_norm,
+            v_norm: wire.v_norm,
+            values_are_keys: wire.values_are_keys,
+            cache_of: wire.cache_of,
             scale: wire.score_scale,
             temperature: wire.temperature,
             output_gate: wire.output_gate,
@@ -271,6 +293,8 @@ impl TryFrom<SpecWire> for Spec {
             norm_offset: wire.norm_offset,
             tied_embeddings: wire.tied_embeddings,
             embedding_scale: wire.embedding_scale,
+            per_layer_width: wire.per_layer_width,
+            logit_cap: wire.logit_cap,
             layers,
         })
     }
@@ -294,6 +318,8 @@ impl Serialize for Spec {
             norm_offset: self.norm_offset,
             tied_embeddings: self.tied_embeddings,
             embedding_scale: self.embedding_scale,
+            per_layer_width: self.per_layer_width,
+            logit_cap: self.logit_cap,
         };
         wire.serialize(serializer)
     }

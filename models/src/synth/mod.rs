@@ -36,6 +36,8 @@ mod tests {
             norm_offset: 0.0,
             tied_embeddings: false,
             embedding_scale: None,
+            per_layer_width: None,
+            logit_cap: None,
             layers: vec![
                 Layer::plain(
                     Attention::plain(

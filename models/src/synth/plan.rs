@@ -6,7 +6,8 @@ use crate::arch::{as_stored, check_spec, rope_tensors};
 use crate::container::gguf::{ALIGNMENT, NewTensor};
 use crate::dtype::DType;
 use crate::error::{Error, Mismatch};
-use crate::spec::{Spec, Weight, WeightKind, weights};
+use crate::op_kind::OpKind;
+use crate::spec::{Attention, Spec, Weight, WeightKind, weights};
 use crate::units::{Bytes, Params};
 
 use super::file_type::Quant;
@@ -44,8 +45,8 @@ pub struct PlannedTensor {
 pub(super) enum Values {
     /// A matrix with mean 0 and this standard deviation.
     Weights { std: f32 },
-    /// The scales of a norm: near 1.
-    Norm,
+    /// The factors of a norm, or others: near this number.
+    Norm { mean: f32 },
     /// A bias: small compared with activations of about 1.
     Bias,
     /// Decays as GGUF files store them: negative.
@@ -115,9 +116,25 @@ impl PlanBuilder<'_> {
                 let values = Values::Weights { std: 1.0 / (columns as f32).sqrt() };
                 self.push(&weight.name, dtype, weight.shape, values);
             }
-            WeightKind::Norm => self.push(&weight.name, DType::F32, weight.shape, Values::Norm),
+            WeightKind::Norm | WeightKind::Factor => {
+                let mean = self.norm_mean(&weight);
+                self.push(&weight.name, DType::F32, weight.shape, Values::Norm { mean });
+            }
             WeightKind::Decay => self.push(&weight.name, DType::F32, weight.shape, Values::Decay),
             WeightKind::Bias => self.push(&weight.name, DType::F32, weight.shape, Values::Bias),
+        }
+    }
+
+    /// 1, except for the input of a router that is divided by the root of the width, which its factors undo, and except for queries whose scores have no factor: a trained norm then keeps the scores as small as a factor of
+    /// `1 / sqrt(head_dim)` does. Larger ones would make the softmax a choice of one position, and every rounding error large.
+    fn norm_mean(&self, weight: &Weight) -> f32 {
+        let layer = weight.layer.filter(|_| weight.op == OpKind::QNorm).and_then(|at| self.spec.layers.get(at));
+        if weight.op == OpKind::RouterNorm {
+            return (self.spec.hidden as f32).sqrt();
+        }
+        match layer.and_then(|layer| layer.mixer.attention()) {
+            Some(Attention { scale: Some(1.0), head_dim, .. }) => 1.0 / (*head_dim as f32).sqrt(),
+            _ => 1.0,
         }
     }
 

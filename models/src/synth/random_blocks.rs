@@ -39,7 +39,9 @@ pub(super) fn fill(out: &mut [u8], dtype: DType, values: &Values, first: usize, 
                 *value = exact.get(element).copied().unwrap_or(1.0);
             }
         }),
-        (Values::Norm, _) => floats(out, dtype, |_, pair| pair.fill_with(|| 1.0 + 0.1 * random.symmetric())),
+        (Values::Norm { mean }, _) => {
+            floats(out, dtype, |_, pair| pair.fill_with(|| mean * (1.0 + 0.1 * random.symmetric())));
+        }
         (Values::Decay, _) => floats(out, dtype, |_, pair| pair.fill_with(|| -1.0 - 0.9 * random.symmetric())),
         (Values::Bias, _) => normal(out, dtype, 0.1, random),
         (Values::Weights { std }, DType::Q4_0) => symmetric(out, dtype, std / CODES_16, random),
@@ -318,7 +320,7 @@ mod tests {
 
     #[test]
     fn norms_are_near_one_and_biases_small() {
-        let norm = first_chunk(DType::F32, &Values::Norm, 4096);
+        let norm = first_chunk(DType::F32, &Values::Norm { mean: 1.0 }, 4096);
         assert!(norm.iter().all(|v| (0.9..1.1).contains(v)));
         let (mean, deviation) = moments(&first_chunk(DType::F32, &Values::Bias, 4096));
         assert!(mean.abs() < 0.01 && (deviation - 0.1).abs() < 0.01);

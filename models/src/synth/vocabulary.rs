@@ -1,4 +1,4 @@
-//! Tokenizers of synthetic files: a generated vocabulary of a given size, of byte-level BPE or of SentencePiece, or a copy of that of
+//! Tokenizers of synthetic files: a generated vocabulary of a given size, of byte-level BPE, of BPE of plain text or of SentencePiece, or a copy of that of
 //! another GGUF file.
 
 use std::path::Path;
@@ -47,6 +47,7 @@ pub(super) fn generated(family: TokenizerFamily, size: usize) -> Result<KeyValue
     let mut keys = match family {
         TokenizerFamily::ByteLevelBpe(pre) => byte_level(pre, size, most),
         TokenizerFamily::SentencePiece => sentence_piece(size, most),
+        TokenizerFamily::PlainBpe => plain_bpe(size, most),
     };
     keys.push((key("add_bos_token"), Value::Bool(true)));
     keys.push(("tokenizer.chat_template".into(), Value::String(PLAIN_TEMPLATE.into())));
@@ -102,6 +103,30 @@ fn sentence_piece(size: usize, most: usize) -> KeyValues {
         (key("tokens"), texts(&tokens)),
         (key("scores"), Value::Array(Array::F32(scores))),
         (key("token_type"), Value::Array(Array::I32(kinds))),
+        (key("unknown_token_id"), Value::U32(0)),
+        (key("bos_token_id"), Value::U32(1)),
+        (key("eos_token_id"), Value::U32(2)),
+    ]
+}
+
+/// Special tokens, bytes, single letters, and what merges make of them: at most `most` tokens of letters.
+fn plain_bpe(size: usize, most: usize) -> KeyValues {
+    let mut tokens: Vec<String> = SPECIAL_PIECES.iter().map(|&text| text.to_owned()).collect();
+    tokens.extend((0..=255).map(|byte: u8| format!("<0x{byte:02X}>")));
+    let mut kinds = vec![UNKNOWN, CONTROL, CONTROL];
+    kinds.resize(tokens.len(), BYTE);
+    let letters: Vec<String> = std::iter::once(SPACE_PIECE).chain(NEXT.chars()).map(String::from).take(most).collect();
+    let merges: Vec<String> =
+        merges(SPACE_PIECE).take(most - letters.len()).map(|(left, right)| format!("{left} {right}")).collect();
+    tokens.extend(letters);
+    tokens.extend(merges.iter().map(|merge| merge.replacen(' ', "", 1)));
+    kinds.resize(tokens.len(), NORMAL);
+    pad(&mut tokens, &mut kinds, size);
+    vec![
+        (key("model"), Value::String("gemma4".into())),
+        (key("tokens"), texts(&tokens)),
+        (key("token_type"), Value::Array(Array::I32(kinds))),
+        (key("merges"), texts(&merges)),
         (key("unknown_token_id"), Value::U32(0)),
         (key("bos_token_id"), Value::U32(1)),
         (key("eos_token_id"), Value::U32(2)),
@@ -230,7 +255,7 @@ mod tests {
 
     #[test]
     fn a_generated_vocabulary_has_the_given_size_without_duplicates() {
-        for family in [TokenizerFamily::default(), TokenizerFamily::SentencePiece] {
+        for family in [TokenizerFamily::default(), TokenizerFamily::SentencePiece, TokenizerFamily::PlainBpe] {
             for size in [259, 300, 32_000, 128_256, 600_000] {
                 let metadata = generated(family, size).unwrap();
                 let tokens = found(&metadata, "tokenizer.ggml.tokens");

@@ -5,6 +5,8 @@
 pub enum TokenizerFamily {
     /// SentencePiece: pieces with scores, spaces as U+2581.
     SentencePiece,
+    /// BPE of plain text: spaces as U+2581, merges within lines, bytes for characters without a token. Gemma 4 has it.
+    PlainBpe,
     /// Byte-level BPE with the pre-tokenizer of this name, as GGUF files have it in `tokenizer.ggml.pre`.
     ByteLevelBpe(&'static str),
 }

@@ -2,7 +2,7 @@
 //!
 //! A [`Tokenizer`] is built from the metadata of a GGUF file ([`TokenizerData`]) or from a `tokenizer.json`. From GGUF metadata it
 //! produces the ids that llama.cpp produces: special tokens are found first ([`special_tokens`]), then the text between them is encoded
-//! by byte-level BPE ([`bpe`], with the `tokenizers` crate) or by SentencePiece's algorithm ([`sentencepiece`]). The `tokenizers`
+//! by BPE ([`bpe`], with the `tokenizers` crate) or by SentencePiece's algorithm ([`sentencepiece`]). The `tokenizers`
 //! crate alone interprets a `tokenizer.json` ([`hugging_face`]). Decoding is the same for both ([`token_bytes`]).
 //!
 //! A tokenizer adds no tokens by itself: the caller decides about BOS for each text, and EOS is never added.
@@ -27,6 +27,7 @@ use crate::substitution::Substitution;
 pub use self::family::TokenizerFamily;
 pub use self::vocabulary::{SpecialIds, TokenKind, TokenizerData};
 
+use self::bpe::PlainBpe;
 use self::hugging_face::HuggingFace;
 use self::sentencepiece::SentencePiece;
 use self::special_tokens::{Fragment, SpecialTokens, end_of_generation};
@@ -66,6 +67,7 @@ struct Inner {
 #[derive(Debug)]
 enum Algorithm {
     ByteLevelBpe { bpe: Box<tokenizers::Tokenizer>, special: SpecialTokens },
+    PlainBpe { bpe: PlainBpe, special: SpecialTokens },
     SentencePiece { model: SentencePiece, special: SpecialTokens },
     HuggingFace(Box<HuggingFace>),
 }
@@ -141,6 +143,15 @@ impl Tokenizer {
                 algorithm = Algorithm::ByteLevelBpe { bpe, special: SpecialTokens::new(&data.tokens, &data.kinds) };
                 (encoding, add_bos, space_prefix) = (TextEncoding::ByteLevel, pre.add_bos, false);
             }
+            "gemma4" => {
+                ends = end_of_generation(&data.tokens, &mut data.kinds, &ids);
+                let special = SpecialTokens::new(&data.tokens, &data.kinds);
+                algorithm = Algorithm::PlainBpe { bpe: PlainBpe::new(&data)?, special };
+                // As llama.cpp: without BOS the model does not work, whatever the file says.
+                data.add_bos = Some(true);
+                data.add_space_prefix = Some(false);
+                (encoding, add_bos, space_prefix) = (TextEncoding::SentencePiece, true, false);
+            }
             "llama" => {
                 // SentencePiece's default ids, if the file has no keys for them.
                 ids.bos = ids.bos.or(Some(1).filter(|_| data.tokens.len() > 1));
@@ -153,7 +164,7 @@ impl Tokenizer {
             other => {
                 let source = Source(data.file.clone());
                 let advice = "take a model with one of these, or its Hugging Face folder with a tokenizer.json";
-                let expected = "`gpt2` (byte-level BPE) or `llama` (SentencePiece)";
+                let expected = "`gpt2` (byte-level BPE), `gemma4` (BPE) or `llama` (SentencePiece)";
                 return Err(source.mismatch("tokenizer.ggml.model", expected, format!("`{other}`"), advice));
             }
         }
@@ -197,6 +208,14 @@ impl Tokenizer {
                     match fragment {
                         Fragment::Token(id) => ids.push(id),
                         Fragment::Text(text) => ids.extend(checked_calls::encode(&self.0.source.0, bpe, text)?),
+                    }
+                }
+            }
+            Algorithm::PlainBpe { bpe, special } => {
+                for fragment in special.partition(text, options.parse_special) {
+                    match fragment {
+                        Fragment::Token(id) => ids.push(id),
+                        Fragment::Text(text) => bpe.encode(&self.0.source.0, text, &mut ids)?,
                     }
                 }
             }

@@ -90,7 +90,7 @@ impl SpecialIds {
 pub struct TokenizerData {
     /// The file, for errors.
     pub file: PathBuf,
-    /// `tokenizer.ggml.model`: `gpt2` (byte-level BPE) or `llama` (SentencePiece).
+    /// `tokenizer.ggml.model`: `gpt2` (byte-level BPE), `gemma4` (BPE of plain text) or `llama` (SentencePiece).
     pub model: String,
     /// `tokenizer.ggml.pre`, the pre-tokenizer of a byte-level BPE.
     pub pre: Option<String>,

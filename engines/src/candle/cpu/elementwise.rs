@@ -58,6 +58,13 @@ pub(super) fn scale(x: &mut [f32], factor: f32) {
     each_part(x, PART, cost, |_, x| x.iter_mut().for_each(|x| *x *= factor));
 }
 
+/// `x = cap tanh(x / cap)`
+pub(super) fn cap(x: &mut [f32], cap: f32) {
+    const PART: usize = 2048;
+    let cost = x.len() * 16;
+    each_part(x, PART, cost, |_, x| x.iter_mut().for_each(|x| *x = cap * (*x / cap).tanh()));
+}
+
 /// `x += y`, both `[rows, hidden]`.
 pub(super) fn add(x: &mut [f32], y: &[f32]) {
     const PART: usize = 4096;

@@ -83,6 +83,10 @@ impl Memory for Cpu {
         Weight::new(view)
     }
 
+    fn ones(&self, length: usize) -> Result<Vec<f32>, EngineError> {
+        Ok(vec![1.0; length])
+    }
+
     fn vector(&self, view: &TensorView<'_>, change: &dyn Fn(f32) -> f32) -> Result<Vec<f32>, EngineError> {
         let weight = Weight::new(view)?;
         let mut vector = vec![0.0; weight.columns];
@@ -171,6 +175,11 @@ impl Kernels for Cpu {
 
     fn scale(&mut self, x: &mut Rows, factor: f32) -> Result<(), EngineError> {
         elementwise::scale(x.write(), factor);
+        Ok(())
+    }
+
+    fn cap(&mut self, x: &mut Rows, cap: f32) -> Result<(), EngineError> {
+        elementwise::cap(x.write(), cap);
         Ok(())
     }
 

@@ -179,6 +179,14 @@ impl Memory for OnDevice {
         Weight::new(view, &self.device)
     }
 
+    fn table(&self, view: &TensorView<'_>) -> Result<Weight, EngineError> {
+        Weight::table(view)
+    }
+
+    fn ones(&self, length: usize) -> Result<Tensor, EngineError> {
+        Tensor::ones(length, DType::F32, &self.device).map_err(at("load"))
+    }
+
     fn vector(&self, view: &TensorView<'_>, change: &dyn Fn(f32) -> f32) -> Result<Tensor, EngineError> {
         weight::vector(view, change, &self.device)
     }
@@ -255,6 +263,13 @@ impl Kernels for OnDevice {
 
     fn scale(&mut self, x: &mut Rows, factor: f32) -> Result<(), EngineError> {
         *x = Rows(Some((x.get()? * f64::from(factor)).map_err(at("scale"))?));
+        Ok(())
+    }
+
+    fn cap(&mut self, x: &mut Rows, cap: f32) -> Result<(), EngineError> {
+        let cap = f64::from(cap);
+        let capped = (x.get()? / cap).and_then(|x| x.tanh()).and_then(|x| x * cap);
+        *x = Rows(Some(capped.map_err(at("logit_cap"))?));
         Ok(())
     }
 

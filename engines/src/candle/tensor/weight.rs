@@ -26,6 +26,8 @@ enum Uploaded {
     Blocks(QMatMul),
     /// Floats in their own type, already transposed: `[inputs, outputs]`.
     Floats(Tensor),
+    /// Of a table whose rows alone are read, on the host.
+    Nothing,
 }
 
 impl Weight {
@@ -43,11 +45,17 @@ impl Weight {
         Ok(Self { mapped, uploaded })
     }
 
+    /// A table whose rows alone are read.
+    pub(super) fn table(view: &TensorView<'_>) -> Result<Self, EngineError> {
+        Ok(Self { mapped: Mapped::new(view)?, uploaded: Uploaded::Nothing })
+    }
+
     /// `x weight^T`, `[rows, outputs]`.
     pub(super) fn apply(&self, x: &Tensor) -> candle_core::Result<Tensor> {
         match &self.uploaded {
             Uploaded::Blocks(blocks) => blocks.forward(x),
             Uploaded::Floats(floats) => x.to_dtype(floats.dtype())?.matmul(floats)?.to_dtype(DType::F32),
+            Uploaded::Nothing => Err(candle_core::Error::Msg("a product with a table of rows".to_owned())),
         }
     }
 
