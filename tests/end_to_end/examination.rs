@@ -59,7 +59,8 @@ fn answers_and_the_passage_are_examined_once() {
     assert_eq!((&again["cases"], &again["examinations"]), (&file["cases"], &file["examinations"]));
 }
 
-/// In the last session `p1` and `p2` have five prefills when everything is measured; the examination begins with the sixth.
+/// The last session has three prefills when everything is measured: one to warm up and two of the last case. The examination begins with
+/// the fourth.
 fn faulty(folder: &TestFolder, fault: &str) -> Value {
     fs::write(folder.path("two.toml"), prompts(2)).unwrap();
     let line =
@@ -75,9 +76,9 @@ fn faulty(folder: &TestFolder, fault: &str) -> Value {
 #[test]
 fn a_fault_costs_no_case() {
     let folder = TestFolder::new();
-    let file = faulty(&folder, "fail=prefill:6");
+    let file = faulty(&folder, "fail=prefill:4");
     let reason = &file["cases"][0]["reasons"]["top_logprobs"];
-    assert_eq!(reason, "engine mock failed in prefill: requested by the setting fail=prefill:6");
+    assert_eq!(reason, "engine mock failed in prefill: requested by the setting fail=prefill:4");
     assert_eq!(file["cases"][0]["output"].get("top_logprobs"), None);
     agrees(&file["cases"][1]["output"]);
     assert_eq!(file["examinations"][0].get("reasons"), None);
@@ -86,7 +87,7 @@ fn a_fault_costs_no_case() {
 #[test]
 fn a_worker_that_dies_is_replaced() {
     let folder = TestFolder::new();
-    let file = faulty(&folder, "abort=prefill:7");
+    let file = faulty(&folder, "abort=prefill:5");
     agrees(&file["cases"][0]["output"]);
     let reason = file["cases"][1]["reasons"]["top_logprobs"].as_str().unwrap();
     assert!(reason.contains("was ended by signal 6 (SIGABRT) in phase prefill"), "{reason}");
