@@ -37,14 +37,14 @@ impl From<f64> for Quotient {
 /// section 6.11.) `None` without values.
 #[must_use]
 pub fn combined(groups: &[Vec<Quotient>]) -> Option<f64> {
-    let sums: Vec<Quotient> = groups.iter().filter_map(|group| mean_quotient(group.iter())).collect();
-    let Quotient { numerator, denominator } = mean_quotient(sums.iter())?;
+    let sums: Vec<Quotient> = groups.iter().filter_map(|group| mean_quotient(group)).collect();
+    let Quotient { numerator, denominator } = mean_quotient(&sums)?;
     Some(numerator / denominator)
 }
 
 /// Means of the numerators and of the denominators.
-fn mean_quotient<'q>(quotients: impl Iterator<Item = &'q Quotient> + Clone) -> Option<Quotient> {
-    let of = |part: fn(&Quotient) -> f64| mean(&quotients.clone().map(part).collect::<Vec<_>>());
+fn mean_quotient(quotients: &[Quotient]) -> Option<Quotient> {
+    let of = |part: fn(&Quotient) -> f64| mean(&quotients.iter().map(part).collect::<Vec<_>>());
     Some(Quotient { numerator: of(|one| one.numerator)?, denominator: of(|one| one.denominator)? })
 }
 

@@ -18,6 +18,9 @@ const NO_WIDTH: &str = "the width of the interval is unknown";
 /// Values with the round that each is of.
 type Rounds = Vec<(usize, f64)>;
 
+/// A mean over cases.
+type MeanOf = dyn Fn(&[&Case]) -> Option<f64>;
+
 /// A metric with its values in a case.
 struct Compared {
     name: &'static str,
@@ -27,7 +30,7 @@ struct Compared {
     once: bool,
     values: Box<dyn Fn(&Case) -> Rounds>,
     /// The mean over cases, as in summaries.
-    mean: Box<dyn Fn(&[&Case]) -> Option<f64>>,
+    mean: Box<MeanOf>,
 }
 
 /// The values of a prompt on both sides.
