@@ -87,7 +87,7 @@ fn from_gguf(metadata: &Metadata, mut spec: Spec) -> Result<Spec, Error> {
     let shared_key = key("attention.shared_kv_layers");
     let shared = metadata.count(&shared_key)?.unwrap_or(0);
     let spec = with_kinds(common(spec), &local, window, &kinds);
-    with_shared_caches(spec, shared).map_err(|expected| metadata.mismatch(&shared_key, expected, shared.to_string()))
+    with_shared_caches(spec, shared, |expected| metadata.mismatch(&shared_key, expected, shared.to_string()))
 }
 
 fn from_config(config: &Object<'_>, mut spec: Spec) -> Result<Spec, Error> {
@@ -163,7 +163,7 @@ fn from_config(config: &Object<'_>, mut spec: Spec) -> Result<Spec, Error> {
     ];
     let spec = with_kinds(common(spec), &local, window, &kinds);
     let name = "num_kv_shared_layers";
-    with_shared_caches(spec, shared).map_err(|expected| config.mismatch(name, expected, shared.to_string()))
+    with_shared_caches(spec, shared, |expected| config.mismatch(name, expected, shared.to_string()))
 }
 
 /// The rotary embedding of the layers of a kind. The default of layers without a window is to rotate a quarter of the pairs, which keep
@@ -240,16 +240,17 @@ fn with_kinds(mut spec: Spec, is_local: &[bool], window: usize, [local, global]:
 /// The last `shared` layers attend to the keys and values of the last layer before them that has a window as they do, or has none.
 ///
 /// # Errors
-/// What was expected, if there is no such layer.
-fn with_shared_caches(mut spec: Spec, shared: usize) -> Result<Spec, String> {
+/// That of what was expected, if there is no such layer.
+fn with_shared_caches(mut spec: Spec, shared: usize, error: impl Fn(String) -> Error) -> Result<Spec, Error> {
     let layers = spec.layers.len();
     let Some(own) = layers.checked_sub(shared).filter(|own| *own > 0) else {
-        return Err(format!("fewer than {layers}, the number of layers"));
+        return Err(error(format!("fewer than {layers}, the number of layers")));
     };
     let windows: Vec<Option<usize>> = spec.attentions().map(|attention| attention.window).collect();
     for (at, attention) in spec.attentions_mut().enumerate().skip(own) {
         let source = windows[..own].iter().rposition(|window| *window == windows[at]);
-        let source = source.ok_or_else(|| format!("a number that leaves a layer with a cache for layer {at}"))?;
+        let source =
+            source.ok_or_else(|| error(format!("a number that leaves a layer with a cache for layer {at}")))?;
         (attention.cache_of, attention.values_are_keys) = (Some(source), false);
     }
     Ok(spec)
