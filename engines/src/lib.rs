@@ -25,9 +25,9 @@ pub mod registry;
 pub mod threads;
 
 pub use engine_api::{
-    Advice, CacheBypass, CacheHit, Caps, Device, DeviceMemory, EncodedText, Engine, EngineError, FinishReason,
+    Advice, CacheBypass, CacheHit, Caps, Copies, Device, DeviceMemory, EncodedText, Engine, EngineError, FinishReason,
     FlashAttention, Flow, Identity, KvBytes, KvType, KvTypes, LoadFigure, LoadOptions, LoggedRequest, NullObserver,
     Observer, OpTimes, Phase, PhaseSplit, Piece, PreprocessingOutput, PreprocessingStep, Prompt, Reason,
     RecordedKvTypes, Request, Server, ServerInfo, ServerLoad, ServerReport, Session, Steps, StreamFacts, UnknownKvSize,
-    UnknownKvType, Usage, Vocabulary, VocabularyFacts,
+    UnknownKvType, Usage, Vocabulary, VocabularyFacts, WeightUse,
 };

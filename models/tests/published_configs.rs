@@ -144,6 +144,19 @@ fn config(name: &str) -> Value {
                 "decoder_sparse_step": 1, "mlp_only_layers": [],
             }),
         ),
+        "deepseek-v2-lite" => json!({
+            "architectures": ["DeepseekV2ForCausalLM"], "model_type": "deepseek_v2", "hidden_size": 2048,
+            "intermediate_size": 10_944, "moe_intermediate_size": 1408, "num_hidden_layers": 27,
+            "num_attention_heads": 16, "num_key_value_heads": 16, "q_lora_rank": null, "kv_lora_rank": 512,
+            "qk_nope_head_dim": 128, "qk_rope_head_dim": 64, "v_head_dim": 128, "n_routed_experts": 64,
+            "n_shared_experts": 2, "num_experts_per_tok": 6, "first_k_dense_replace": 1, "moe_layer_freq": 1,
+            "n_group": 1, "topk_group": 1, "topk_method": "greedy", "scoring_func": "softmax", "norm_topk_prob": false,
+            "routed_scaling_factor": 1.0, "vocab_size": 102_400, "max_position_embeddings": 163_840,
+            "rms_norm_eps": 1e-6, "rope_theta": 10_000, "rope_scaling": {"type": "yarn", "factor": 40,
+                "original_max_position_embeddings": 4096, "beta_fast": 32, "beta_slow": 1, "mscale": 0.707,
+                "mscale_all_dim": 0.707},
+            "attention_bias": false, "hidden_act": "silu", "tie_word_embeddings": false,
+        }),
         "glm-4.7-flash" => json!({
             "architectures": ["Glm4MoeLiteForCausalLM"], "model_type": "glm4_moe_lite", "hidden_size": 2048,
             "intermediate_size": 10_240, "moe_intermediate_size": 1536, "num_hidden_layers": 47,
@@ -381,7 +394,7 @@ impl Published {
     fn cached(&self, layer: u64) -> f64 {
         match self.kind() {
             "gemma4_text" => 2.0 * self.gemma4_kv_heads(layer) * self.gemma4_head(layer),
-            "glm4_moe_lite" => self.number("kv_lora_rank") + self.number("qk_rope_head_dim"),
+            "glm4_moe_lite" | "deepseek_v2" => self.number("kv_lora_rank") + self.number("qk_rope_head_dim"),
             _ => 2.0 * self.number("num_key_value_heads") * self.head_dim(),
         }
     }
@@ -391,7 +404,7 @@ impl Published {
         let of_head = match self.kind() {
             "gemma4_text" => 2.0 * self.gemma4_head(layer),
             // The value is the latent, which is a part of what a query is multiplied with.
-            "glm4_moe_lite" => self.cached(layer) + self.number("kv_lora_rank"),
+            "glm4_moe_lite" | "deepseek_v2" => self.cached(layer) + self.number("kv_lora_rank"),
             _ => 2.0 * self.head_dim(),
         };
         self.number("num_attention_heads") * of_head
@@ -400,15 +413,19 @@ impl Published {
     /// Latent attention with some dense layers before the experts.
     fn latent_elements(&self) -> Elements {
         let n = |name: &str| self.number(name);
-        let (hidden, heads, low, rank) =
-            (n("hidden_size"), n("num_attention_heads"), n("q_lora_rank"), n("kv_lora_rank"));
+        let (hidden, heads, low, rank) = (
+            n("hidden_size"),
+            n("num_attention_heads"),
+            self.0["q_lora_rank"].as_f64().unwrap_or(0.0),
+            n("kv_lora_rank"),
+        );
         let (key, rotated, value) = (n("qk_nope_head_dim"), n("qk_rope_head_dim"), n("v_head_dim"));
-        let attention = hidden * low
-            + low * heads * (key + rotated)
-            + hidden * (rank + rotated)
-            + heads * rank * (key + value)
-            + heads * value * hidden;
+        // Without a low rank, queries come from the hidden state; a bias of the choice belongs to sigmoids.
+        let query = heads * (key + rotated);
+        let query = if low > 0.0 { hidden * low + low * query } else { hidden * query };
+        let attention = query + hidden * (rank + rotated) + heads * rank * (key + value) + heads * value * hidden;
         let (layers, dense, experts) = (self.layers() as f64, n("first_k_dense_replace"), n("n_routed_experts"));
+        let choice = if self.kind() == "glm4_moe_lite" { experts } else { 0.0 };
         let used = n("num_experts_per_tok") + n("n_shared_experts");
         let of_experts = 3.0 * hidden * n("moe_intermediate_size") * used;
         Elements {
@@ -417,13 +434,13 @@ impl Published {
                 + (layers - dense) * of_experts,
             routers: (layers - dense) * hidden * experts,
             head: n("vocab_size") * hidden,
-            vectors: layers * (2.0 * hidden + low + rank) + (layers - dense) * experts + hidden,
+            vectors: layers * (2.0 * hidden + low + rank) + (layers - dense) * choice + hidden,
         }
     }
 
     fn elements(&self) -> Elements {
         match self.kind() {
-            "glm4_moe_lite" => return self.latent_elements(),
+            "glm4_moe_lite" | "deepseek_v2" => return self.latent_elements(),
             "gemma4_text" => return self.gemma4_elements(|used, _| used),
             _ => {}
         }

@@ -619,6 +619,108 @@ fn qwen3_smollm3_and_ministral3() {
     assert!((magnitude - (1.0 + 0.1 * 4f32.ln())).abs() < 1e-6, "{magnitude}");
 }
 
+/// A model of text and images: the text part is read under the names of both versions of transformers, the other parts are not.
+#[test]
+fn the_text_part_of_a_model_with_other_parts() {
+    let text = changed(|config| {
+        config["model_type"] = json!("mistral");
+        config.as_object_mut().unwrap().remove("architectures");
+    });
+    let plain = Folder::whole(&text).open();
+    let vision = ("vision_tower.patch_conv.weight".to_owned(), vec![4, 3, 2, 2]);
+    let projector = ("multi_modal_projector.linear_1.weight".to_owned(), vec![8, 4]);
+    let rename = |new: bool| {
+        let rename = |(name, shape): (String, Vec<usize>)| match (new, name.strip_prefix("model.")) {
+            (true, Some(rest)) => (format!("model.language_model.{rest}"), shape),
+            (true, None) => (name, shape),
+            (false, _) => (format!("language_model.{name}"), shape),
+        };
+        let prefix = if new { "model." } else { "" };
+        let others = [&vision, &projector].map(|(name, shape)| (format!("{prefix}{name}"), shape.clone()));
+        tensors().into_iter().map(rename).chain(others).collect::<Vec<_>>()
+    };
+    let config = json!({"architectures": ["Mistral3ForConditionalGeneration"], "model_type": "mistral3",
+        "text_config": text, "vision_config": {"hidden_size": 4}});
+    for new in [false, true] {
+        let folder = Folder::new(&config);
+        folder.write("model.safetensors", &weights(&rename(new), "BF16"));
+        let found = folder.open();
+        assert!(found.has_other_parts() && !plain.has_other_parts());
+        assert_eq!((found.spec().unwrap(), found.tensors()), (plain.spec().unwrap(), plain.tensors()), "{new}");
+        for info in plain.tensors() {
+            let bytes = |checkpoint: &Checkpoint| checkpoint.tensor(&info.name).unwrap().bytes().to_vec();
+            assert_eq!(bytes(&found), bytes(&plain), "{}", info.name);
+        }
+    }
+    // Names of other parts are errors in a folder of a text model, and unknown ones everywhere.
+    let folder = Folder::new(&text);
+    folder.write("model.safetensors", &weights(&rename(false), "BF16"));
+    assert!(Checkpoint::open(folder.path()).is_err());
+    let folder = Folder::new(&config);
+    let unknown = [rename(true), vec![("model.other_tower.weight".to_owned(), vec![4])]].concat();
+    folder.write("model.safetensors", &weights(&unknown, "BF16"));
+    assert!(Checkpoint::open(folder.path()).is_err());
+}
+
+/// Qwen 3.5 with experts: the matrices of all experts in one tensor, the rows of gate before those of up, and a gated shared expert.
+#[test]
+fn experts_of_qwen35_in_one_tensor_have_gate_before_up() {
+    let config = json!({
+        "model_type": "qwen3_5_moe_text", "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2,
+        "num_key_value_heads": 1, "head_dim": 4, "vocab_size": 3, "max_position_embeddings": 64, "rms_norm_eps": 1e-6,
+        "tie_word_embeddings": false, "layer_types": ["full_attention"], "num_experts": 3, "num_experts_per_tok": 2,
+        "moe_intermediate_size": 4, "shared_expert_intermediate_size": 6, "linear_num_key_heads": 1,
+        "linear_num_value_heads": 1, "linear_key_head_dim": 4, "linear_value_head_dim": 4,
+        "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 0.5},
+    });
+    let layer = |name: &str| format!("model.layers.0.{name}");
+    let tensors: Vec<(String, Vec<usize>)> = vec![
+        ("model.embed_tokens.weight".to_owned(), vec![3, 8]),
+        (layer("input_layernorm.weight"), vec![8]),
+        // Queries and an output gate.
+        (layer("self_attn.q_proj.weight"), vec![16, 8]),
+        (layer("self_attn.k_proj.weight"), vec![4, 8]),
+        (layer("self_attn.v_proj.weight"), vec![4, 8]),
+        (layer("self_attn.o_proj.weight"), vec![8, 8]),
+        (layer("self_attn.q_norm.weight"), vec![4]),
+        (layer("self_attn.k_norm.weight"), vec![4]),
+        (layer("post_attention_layernorm.weight"), vec![8]),
+        (layer("mlp.gate.weight"), vec![3, 8]),
+        (layer("mlp.experts.gate_up_proj"), vec![3, 8, 8]),
+        (layer("mlp.experts.down_proj"), vec![3, 8, 4]),
+        (layer("mlp.shared_expert.gate_proj.weight"), vec![6, 8]),
+        (layer("mlp.shared_expert.up_proj.weight"), vec![6, 8]),
+        (layer("mlp.shared_expert.down_proj.weight"), vec![8, 6]),
+        (layer("mlp.shared_expert_gate.weight"), vec![1, 8]),
+        ("model.norm.weight".to_owned(), vec![8]),
+        ("lm_head.weight".to_owned(), vec![3, 8]),
+    ];
+    let folder = Folder::new(&config);
+    let mut bytes = weights(&tensors, "BF16");
+    // Rows 0 to 3 of an expert are those of gate.
+    let (_, shape) = &tensors[10];
+    let before: usize = tensors[..10].iter().map(|(_, shape)| 2 * shape.iter().product::<usize>()).sum();
+    let (data, size) = (bytes.len() - total(&tensors), 2 * shape.iter().product::<usize>());
+    for (row, stored) in bytes[data + before..][..size].chunks_exact_mut(16).enumerate() {
+        stored.fill(row as u8);
+    }
+    folder.write("model.safetensors", &bytes);
+    let checkpoint = folder.open();
+    let rows = |part: &str| -> Vec<u8> {
+        let bytes = checkpoint.tensor(&format!("blk.0.{part}.weight")).unwrap().bytes().to_vec();
+        bytes.chunks_exact(16).map(|row| row[0]).collect()
+    };
+    assert_eq!(rows("ffn_gate_exps"), [0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19]);
+    assert_eq!(rows("ffn_up_exps"), [4, 5, 6, 7, 12, 13, 14, 15, 20, 21, 22, 23]);
+    let shape = |part: &str| checkpoint.tensor(&format!("blk.0.{part}.weight")).unwrap().info().shape.clone();
+    assert_eq!((shape("ffn_down_exps"), shape("ffn_gate_inp_shexp")), (vec![3, 8, 4], vec![8]));
+}
+
+/// Bytes of the data of [`weights`].
+fn total(tensors: &[(String, Vec<usize>)]) -> usize {
+    tensors.iter().map(|(_, shape)| 2 * shape.iter().product::<usize>()).sum()
+}
+
 #[test]
 fn wrong_folders_are_refused() {
     let with_config = |change: &dyn Fn(&mut Value)| Folder::whole(&changed(change)).error_text();

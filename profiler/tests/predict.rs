@@ -112,6 +112,8 @@ fn a_larger_model_than_any_measured_one() {
         new_tokens: 16,
         kv_type: engines::KvTypes::default(),
         batch: None,
+        weight_use: None,
+        machine_memory: None,
     };
     let found = predict(&subject, &settings, &[&medium, &small], None).unwrap();
     assert_eq!(found.rests_on, ["medium: medium (Q8_0)", "small: small (Q8_0)"]);

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::Device;
+use crate::{Device, WeightUse};
 
 /// Identifies one engine and the device that it computes on. The version is required: results of unknown versions cannot be compared.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,6 +17,9 @@ pub struct Identity {
     pub device: Device,
     /// Build features that change its speed, such as `avx512f` or `mkl`.
     pub features: Vec<String>,
+    /// How it keeps and multiplies weights. Files of earlier versions do not state it.
+    #[serde(default, skip_serializing_if = "WeightUse::is_plain")]
+    pub weight_use: WeightUse,
 }
 
 impl Identity {

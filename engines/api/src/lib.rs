@@ -16,6 +16,7 @@ mod request;
 mod server;
 mod server_load;
 mod traits;
+mod weight_use;
 
 pub use device::Device;
 pub use error::{Advice, EngineError};
@@ -31,3 +32,4 @@ pub use server::{
 };
 pub use server_load::{LoadFigure, LoggedRequest, ServerLoad, SingleRequest};
 pub use traits::{DeviceMemory, EncodedText, Engine, KvBytes, Server, Session, Steps, Vocabulary, VocabularyFacts};
+pub use weight_use::{Copies, WeightUse};

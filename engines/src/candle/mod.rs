@@ -30,7 +30,9 @@ use self::settings::Settings;
 use self::tensor::OnDevice;
 use crate::kv_cache;
 use crate::text::Text;
-use crate::{Caps, Device, Engine, EngineError, FlashAttention, Identity, LoadOptions, OpTimes, PhaseSplit, Session};
+use crate::{
+    Caps, Device, Engine, EngineError, FlashAttention, Identity, LoadOptions, OpTimes, PhaseSplit, Session, WeightUse,
+};
 
 /// The name in the registry.
 pub(crate) const NAME: &str = "candle";
@@ -74,6 +76,7 @@ impl Engine for Candle {
             version: CANDLE_VERSION.to_owned(),
             device: device.clone(),
             features: features(),
+            weight_use: WeightUse::default(),
         }
     }
 

@@ -122,7 +122,7 @@ impl Routing {
         for ((score, _), bias) in self.ranked.iter_mut().zip(bias.unwrap_or_default()) {
             *score += bias;
         }
-        let Some(ExpertGroups { count, used }) = gating.groups else { return };
+        let Some(ExpertGroups { count, used, ranked_by }) = gating.groups else { return };
         let size = scores.len() / count;
         self.groups_ranked.clear();
         for (group, members) in (0u32..).zip(self.ranked.chunks_exact(size)) {
@@ -134,7 +134,8 @@ impl Routing {
                     best[1] = *score;
                 }
             }
-            self.groups_ranked.push((best[0] + best[1], group));
+            // One or two of them.
+            self.groups_ranked.push((best.iter().take(ranked_by).sum(), group));
         }
         self.groups_ranked.sort_unstable_by(best_first);
         for (_, group) in self.groups_ranked.iter().skip(used) {
@@ -287,7 +288,7 @@ mod tests {
     }
 
     /// Sigmoids 0.5, 0.8, 0.75, 2/3: the bias moves expert 0 to the front, and its weight stays 0.5. Of two groups the second has the
-    /// larger sum of two, 0.75 + 2/3; with the bias it is the first.
+    /// larger sum of two, 0.75 + 2/3; with the bias it is the first. The first has the best expert.
     #[test]
     fn a_bias_and_groups_change_the_choice_and_not_the_weights() {
         let scores = [1f32, 4.0, 3.0, 2.0].map(f32::ln);
@@ -302,11 +303,12 @@ mod tests {
             assert_eq!(found.0, chosen);
             assert!(close(&found.1, &weights), "{:?}", found.1);
         };
-        let (bias, groups) = ([1.0, 0.0, 0.0, 0.0], ExpertGroups { count: 2, used: 1 });
+        let (bias, groups) = ([1.0, 0.0, 0.0, 0.0], ExpertGroups::by_two(2, 1));
         is(chosen(None, None), [1, 2], [0.8, 0.75]);
         is(chosen(Some(&bias), None), [0, 1], [0.5, 0.8]);
         is(chosen(None, Some(groups)), [2, 3], [0.75, 2.0 / 3.0]);
         is(chosen(Some(&bias), Some(groups)), [0, 1], [0.5, 0.8]);
+        is(chosen(None, Some(ExpertGroups::by_best(2, 1))), [1, 0], [0.8, 0.5]);
     }
 
     #[test]

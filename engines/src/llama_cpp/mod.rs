@@ -40,6 +40,7 @@ impl Engine for LlamaCpp {
             version: build_info::version(),
             device: Device::Cpu,
             features: build_info::features(),
+            weight_use: raw::weight_use(),
         }
     }
 

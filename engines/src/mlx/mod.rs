@@ -19,7 +19,9 @@ use models::Checkpoint;
 use self::session::MlxSession;
 use self::settings::Settings;
 use crate::kv_cache;
-use crate::{Caps, Device, Engine, EngineError, FlashAttention, Identity, LoadOptions, OpTimes, PhaseSplit, Session};
+use crate::{
+    Caps, Device, Engine, EngineError, FlashAttention, Identity, LoadOptions, OpTimes, PhaseSplit, Session, WeightUse,
+};
 
 /// The name in the registry.
 pub(crate) const NAME: &str = "mlx";
@@ -41,6 +43,7 @@ impl Engine for Mlx {
             version: MLX_VERSION.to_owned(),
             device: if device::is_gpu(device) { Device::Metal(0) } else { device.clone() },
             features: features.iter().map(|feature| (*feature).to_owned()).collect(),
+            weight_use: WeightUse::default(),
         }
     }
 

@@ -13,7 +13,7 @@ use models::Checkpoint;
 pub use self::limits::{Limits, limits};
 use self::session::MockSession;
 use self::settings::Settings;
-use crate::{Caps, Device, Engine, EngineError, Identity, LoadOptions, OpTimes, PhaseSplit, Session};
+use crate::{Caps, Device, Engine, EngineError, Identity, LoadOptions, OpTimes, PhaseSplit, Session, WeightUse};
 
 /// The name in the registry.
 pub const NAME: &str = "mock";
@@ -30,6 +30,7 @@ impl Engine for Mock {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             device: Device::Virtual,
             features: Vec::new(),
+            weight_use: WeightUse::default(),
         }
     }
 

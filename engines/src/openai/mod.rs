@@ -52,6 +52,7 @@ impl Engine for OpenAi {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             device: Device::Server,
             features: Vec::new(),
+            weight_use: crate::WeightUse::default(),
         }
     }
 

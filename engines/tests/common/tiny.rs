@@ -232,7 +232,7 @@ fn layer(arch: &str, at: usize) -> Layer {
                 false => Gating {
                     scale: Some(2.5),
                     choice_bias: true,
-                    groups: Some(ExpertGroups { count: 4, used: 2 }),
+                    groups: Some(ExpertGroups::by_two(4, 2)),
                     ..Gating::new(Scores::Sigmoid, true)
                 },
             };

@@ -22,12 +22,16 @@ pub(super) const DEEPSEEK2: Architecture = Architecture {
         if config.flag("norm_topk_prob")? == Some(true) {
             return Err(config.unsupported("norm_topk_prob", "false", "true"));
         }
-        if let Some(method) = config.text("topk_method")?
-            && method != "greedy"
-        {
-            return Err(config.unsupported("topk_method", "`greedy`", format!("`{method}`")));
-        }
-        let gating = Gating { scale: scale(config)?, ..Gating::new(Scores::Softmax, false) };
+        let groups = match config.text("topk_method")? {
+            None | Some("greedy") => None,
+            Some("group_limited_greedy") => groups(config.count("n_group")?, config.count("topk_group")?)
+                .map(|ExpertGroups { count, used, .. }| ExpertGroups::by_best(count, used)),
+            Some(method) => {
+                let expected = "`greedy` or `group_limited_greedy`";
+                return Err(config.unsupported("topk_method", expected, format!("`{method}`")));
+            }
+        };
+        let gating = Gating { scale: scale(config)?, groups, ..Gating::new(Scores::Softmax, false) };
         of_config(config, spec, gating)
     },
     gguf_keys,
@@ -74,10 +78,10 @@ fn scale(config: &Object<'_>) -> Result<Option<f32>, Error> {
     Ok(config.number("routed_scaling_factor")?.filter(|scale| scale.to_bits() != 1f32.to_bits()))
 }
 
-/// One group is all experts.
+/// One group is all experts. Ranked as llama.cpp ranks all: GGUF has no key for it.
 fn groups(count: Option<usize>, used: Option<usize>) -> Option<ExpertGroups> {
     let count = count.filter(|count| *count > 1)?;
-    Some(ExpertGroups { count, used: used.unwrap_or(count) })
+    Some(ExpertGroups::by_two(count, used.unwrap_or(count)))
 }
 
 fn of_config(config: &Object<'_>, spec: Spec, gating: Gating) -> Result<Spec, Error> {

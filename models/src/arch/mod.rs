@@ -79,8 +79,33 @@ pub(crate) fn from_gguf(metadata: &Metadata, name: &str, find: &FindTensor<'_>) 
     }
 }
 
-/// The shape of the model of a config.json.
+/// Models of text and images of which the text part is a model of its own, by their `model_type`.
+const WITH_TEXT_PART: [&str; 4] = ["gemma3", "mistral3", "qwen3_5", "qwen3_5_moe"];
+
+/// The fields of the text part, where config.json is that of a model with other parts too.
+pub(crate) fn text_part<'a>(config: &Object<'a>) -> Result<Option<Object<'a>>, Error> {
+    match config.text("model_type")? {
+        Some(model_type) if WITH_TEXT_PART.contains(&model_type) => config.object("text_config", "text_config."),
+        _ => Ok(None),
+    }
+}
+
+/// The shape of the model of a config.json; of a model with other parts that of its text part.
 pub(crate) fn from_config(config: &Object<'_>) -> Result<Spec, Error> {
+    if let Some(text) = text_part(config)? {
+        let mut spec = of_fields(&text)?;
+        // Either object may state it.
+        if text.flag("tie_word_embeddings")?.is_none()
+            && let Some(tied) = config.flag("tie_word_embeddings")?
+        {
+            spec.tied_embeddings = tied;
+        }
+        return Ok(spec);
+    }
+    of_fields(config)
+}
+
+fn of_fields(config: &Object<'_>) -> Result<Spec, Error> {
     let model_type = config.text("model_type")?;
     let class = config.first_text("architectures")?;
     // A model that also reads pictures or sound has the fields of its text part in an object of its own.

@@ -27,4 +27,6 @@ pub struct Outline {
     pub vocab: Option<usize>,
     /// The number of parameters.
     pub parameters: Params,
+    /// Whether it has experts, of which a token uses a part: a pass then reads less than all weights.
+    pub has_experts: bool,
 }

@@ -19,10 +19,12 @@ pub(super) fn open(path: &Path) -> Result<Parts, Error> {
     let scheme = quantisation::of_config(&config_path, &config)?;
     let mut spec = arch::from_config(&Object::new(&config_path, &config))?;
     let files = safetensors::files(path)?;
-    let (maps, tensors) = safetensors::read(path, &files, &spec, scheme.as_ref())?;
+    let text_part = arch::text_part(&Object::new(&config_path, &config))?;
+    let (maps, tensors) = safetensors::read(path, &files, &spec, scheme.as_ref(), text_part.is_some())?;
     // The default of transformers is "not tied", with which a model without `lm_head` could not be computed: llama.cpp's converter and
     // mlx_lm tie such a model, too.
-    if config.get("tie_word_embeddings").is_none_or(Value::is_null) {
+    let states = |config: &Value| config.get("tie_word_embeddings").is_some_and(|value| !value.is_null());
+    if !states(&config) && !config.get("text_config").is_some_and(states) {
         spec.tied_embeddings = !tensors.iter().any(|(info, _)| info.name.starts_with("output."));
     }
     let own_name = config.get("_name_or_path").and_then(Value::as_str).filter(|name| !name.is_empty());
@@ -34,5 +36,6 @@ pub(super) fn open(path: &Path) -> Result<Parts, Error> {
     };
     let name = own_name.map(printable).or_else(|| repository_name(path)).or_else(folder_name).unwrap_or_default();
     let (description, source) = (Description::Described(spec), Source::Folder(path.to_path_buf()));
-    Ok(Parts { path: path.to_path_buf(), name, description, source, files, maps, tensors })
+    let has_other_parts = text_part.is_some();
+    Ok(Parts { path: path.to_path_buf(), name, description, source, files, maps, tensors, has_other_parts })
 }

@@ -1,5 +1,5 @@
-//! The experts of gpt-oss in safetensors folders: the matrices of all experts in one tensor, gate and up alternating in its columns,
-//! stored as floats with inputs as rows, or as MXFP4 in two tensors.
+//! Experts in safetensors folders that store the matrices of all experts in one tensor. Of gpt-oss gate and up alternate in its columns, stored
+//! as floats with inputs as rows, or as MXFP4 in two tensors. Of Qwen 3.5 the rows of gate are before those of up.
 
 use std::ops::Range;
 use std::path::Path;
@@ -11,6 +11,9 @@ use crate::error::{Cause, Error, Mismatch, printable};
 use crate::spec::Spec;
 use crate::tensor::TensorInfo;
 use crate::units::Bytes;
+
+/// The architecture whose experts have inputs as rows, and gate and up alternating.
+const GPT_OSS: &str = "gpt-oss";
 
 /// A tensor of a folder with its own name.
 pub(super) struct Raw {
@@ -92,8 +95,13 @@ fn of_one(
     let (count, hidden, width) = (experts.count, spec.hidden, experts.expert.width);
     let (outputs, inputs, step) = if name.is_down { (hidden, width, 1) } else { (width, hidden, 2) };
     let is_blocks = name.kind == Kind::Blocks;
+    let by_rows = spec.arch.name() != GPT_OSS;
+    if by_rows && name.kind != Kind::Weight {
+        return Err(mismatch(folder, raw, "floats without a bias", "this name".to_owned()));
+    }
     let expected = match name.kind {
         Kind::Bias => vec![count, step * outputs],
+        Kind::Weight if by_rows => vec![count, step * outputs, inputs],
         Kind::Weight => vec![count, inputs, step * outputs],
         Kind::Blocks | Kind::Scales => vec![count, step * outputs, inputs / 32, 16],
     };
@@ -112,6 +120,9 @@ fn of_one(
     let (kind, inputs) = if name.kind == Kind::Bias { ("bias", 1) } else { ("weight", inputs) };
     let stored = || match scales {
         Some(scales) => Stored::Mxfp4 { scales: (scales.map, scales.range.clone()) },
+        None if by_rows => {
+            Stored::RowsOfHeads { element: dtype.block_bytes(), rows: step * outputs, transposed: false }
+        }
         None => Stored::Transposed { element: dtype.block_bytes() },
     };
     let parts: &[&str] = if name.is_down { &["ffn_down_exps"] } else { &["ffn_gate_exps", "ffn_up_exps"] };
@@ -123,6 +134,8 @@ fn of_one(
             bytes: Bytes(dtype.row_bytes(inputs).get() * (count * outputs) as u64),
             shape,
         };
+        // The rows of a part follow one another, or its outputs alternate with those of the other one.
+        let (first, step) = if by_rows { (first * outputs, 1) } else { (first, step) };
         let arrangement = Arrangement { experts: count, outputs, inputs, first, step, stored: stored() };
         let place = Place { map: raw.map, range: raw.range.clone(), arrangement: Some(arrangement) };
         tensors.push((info, place));

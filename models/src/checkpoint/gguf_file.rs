@@ -53,7 +53,8 @@ pub(super) fn open(path: &Path) -> Result<Parts, Error> {
     let stem = path.file_stem().unwrap_or_default().to_string_lossy();
     let name = own_name.map_or_else(|| stem.into_owned(), printable);
     let (files, maps) = files.into_iter().map(|(file, part)| (file, part.map)).unzip();
-    Ok(Parts { path: path.to_path_buf(), name, description, source: Source::Gguf(metadata), files, maps, tensors })
+    let (path, source) = (path.to_path_buf(), Source::Gguf(metadata));
+    Ok(Parts { path, name, description, source, files, maps, tensors, has_other_parts: false })
 }
 
 /// The name of the quantisation according to `general.file_type`. Source: `enum llama_ftype` in llama.h.

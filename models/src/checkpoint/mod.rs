@@ -53,6 +53,7 @@ pub struct Checkpoint {
     places: Vec<Place>,
     /// Index of each tensor by its name.
     index: HashMap<String, usize>,
+    has_other_parts: bool,
 }
 
 /// The format of a checkpoint.
@@ -74,14 +75,14 @@ impl Checkpoint {
 
     /// Checks every tensor against the shape and indexes them by name.
     fn assemble(parts: Parts) -> Result<Self, Error> {
-        let Parts { path, name, description, source, files, maps, tensors } = parts;
+        let Parts { path, name, description, source, files, maps, tensors, has_other_parts } = parts;
         let description = match description {
             Description::Described(spec) => check(&path, spec, &source, &tensors)?,
             opaque @ Description::Opaque(_) => opaque,
         };
         let index = tensors.iter().enumerate().map(|(at, (info, _))| (info.name.clone(), at)).collect();
         let (tensors, places) = tensors.into_iter().unzip();
-        Ok(Self { path, name, description, source, files, maps, tensors, places, index })
+        Ok(Self { path, name, description, source, files, maps, tensors, places, index, has_other_parts })
     }
 
     /// The file or folder that was opened.
@@ -94,6 +95,12 @@ impl Checkpoint {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Whether the model has parts beside the text, such as one for images, which are not read.
+    #[must_use]
+    pub const fn has_other_parts(&self) -> bool {
+        self.has_other_parts
     }
 
     /// What is known of the model.
@@ -123,6 +130,7 @@ impl Checkpoint {
                 context_length: Some(spec.context_length),
                 vocab: Some(spec.vocab),
                 parameters: spec.parameters(),
+                has_experts: spec.layers.iter().any(|layer| layer.feed_forward.experts().is_some()),
             },
             Description::Opaque(NotModelled { architecture, .. }) => {
                 let key = |rest: &str| self.metadata()?.count(&format!("{architecture}.{rest}")).ok()?;
@@ -133,6 +141,9 @@ impl Checkpoint {
                     context_length: key("context_length"),
                     vocab: rows.or_else(|| key("vocab_size")),
                     parameters: Params(self.tensors.iter().map(TensorInfo::elements).sum()),
+                    // The names that llama.cpp gives to the weights of all experts of a layer: `ffn_up_exps`, `ffn_up_chexps`, ...
+                    has_experts: key("expert_count").is_some_and(|count| count > 0)
+                        || self.tensors.iter().any(|tensor| tensor.name.contains("exps.")),
                 }
             }
         }

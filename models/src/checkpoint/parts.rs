@@ -23,6 +23,8 @@ pub(super) struct Parts {
     pub(super) files: Vec<PathBuf>,
     pub(super) maps: Vec<Arc<Mmap>>,
     pub(super) tensors: Vec<PlacedTensor>,
+    /// Whether the model has parts beside the text that were not read.
+    pub(super) has_other_parts: bool,
 }
 
 /// A tensor and where it is.

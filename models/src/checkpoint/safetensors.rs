@@ -113,12 +113,29 @@ fn is_plain(name: &str) -> bool {
     name.len() <= 255 && name.bytes().all(safe) && !name.starts_with('.') && name.ends_with(".safetensors")
 }
 
-/// Maps all files and reads their tables of tensors.
+/// The name of a tensor of the text part in a folder of a model that has other parts too, as folders of text models have it; `None` for a
+/// tensor of another part: it is not read. Folders of text models have other names only.
+fn text_name(name: &str, has_text_part: bool) -> Option<&str> {
+    const OTHERS: [&str; 6] =
+        ["visual.", "vision_tower.", "vision_model.", "multi_modal_projector.", "audio_tower.", "mtp."];
+    if !has_text_part {
+        return Some(name);
+    }
+    let inner = name.strip_prefix("model.").unwrap_or(name);
+    if OTHERS.iter().any(|other| inner.starts_with(other)) {
+        return None;
+    }
+    // `model.language_model.layers`, and before version 5 of transformers `language_model.model.layers`.
+    Some(inner.strip_prefix("language_model.").unwrap_or(name))
+}
+
+/// Maps all files and reads their tables of tensors. `has_text_part`: the folder is of a model with other parts beside the text.
 pub(super) fn read(
     folder: &Path,
     files: &[PathBuf],
     spec: &Spec,
     scheme: Option<&MlxScheme>,
+    has_text_part: bool,
 ) -> Result<(Vec<Arc<Mmap>>, Vec<PlacedTensor>), Error> {
     let mut maps = Vec::new();
     let mut tensors = Vec::new();
@@ -126,7 +143,7 @@ pub(super) fn read(
     let mut seen: HashMap<String, PathBuf> = HashMap::new();
     for (at, file) in files.iter().enumerate() {
         let map = container::map(file)?;
-        let Table { plain, fused, joined } = table(file, &map, spec, scheme)?;
+        let Table { plain, fused, joined } = table(file, &map, spec, scheme, has_text_part)?;
         let raw = fused.iter().map(|(_, raw)| raw).chain(joined.iter().map(|(_, raw)| raw));
         let names = plain.iter().map(|(info, _)| &info.name).chain(raw.map(|raw| &raw.name));
         for name in names {
@@ -168,7 +185,13 @@ struct Table {
 }
 
 /// The tensors of one file, in the order of their bytes.
-fn table(file: &Path, bytes: &[u8], spec: &Spec, scheme: Option<&MlxScheme>) -> Result<Table, Error> {
+fn table(
+    file: &Path,
+    bytes: &[u8],
+    spec: &Spec,
+    scheme: Option<&MlxScheme>,
+    has_text_part: bool,
+) -> Result<Table, Error> {
     let wrong_format = match container::identify(bytes) {
         FileFormat::Safetensors | FileFormat::Unknown => None,
         FileFormat::Gguf => Some(("a GGUF file".to_owned(), "give that file alone, not the folder")),
@@ -183,8 +206,9 @@ fn table(file: &Path, bytes: &[u8], spec: &Spec, scheme: Option<&MlxScheme>) -> 
     let data_start = 8 + header_bytes;
     let mut tensors = Table::default();
     // In the order of their bytes, so that a file with several errors always gets the same one.
-    for name in metadata.offset_keys() {
-        let Some(info) = metadata.info(&name) else { continue };
+    for stored in metadata.offset_keys() {
+        let Some(info) = metadata.info(&stored) else { continue };
+        let Some(name) = text_name(&stored, has_text_part).map(str::to_owned) else { continue };
         let mismatch = |expected: &str, found: String, advice: &str| {
             Error::Safetensors(Mismatch::at(file, format!("tensor `{}`", printable(&name)), expected, found, advice))
         };
@@ -220,7 +244,8 @@ fn table(file: &Path, bytes: &[u8], spec: &Spec, scheme: Option<&MlxScheme>) -> 
         let mut shape = info.shape.clone();
         let dtype = match (info.dtype, scheme) {
             (Dtype::U32, Some(scheme)) => {
-                let dtype = scheme.dtype(name.strip_suffix(".weight").unwrap_or(&name));
+                // Exceptions are under the names of the file.
+                let dtype = scheme.dtype(stored.strip_suffix(".weight").unwrap_or(&stored));
                 // The file counts words of 32 bits; the shape counts elements.
                 if let (Some((bits, _)), [_, columns]) = (dtype.mlx_bits_and_group_size(), shape.as_mut_slice()) {
                     *columns = columns.saturating_mul(32) / bits;
@@ -229,6 +254,10 @@ fn table(file: &Path, bytes: &[u8], spec: &Spec, scheme: Option<&MlxScheme>) -> 
             }
             (other, _) => float_type(other).ok_or_else(|| not_a_float(&name, other))?,
         };
+        if gguf_name.ends_with(".ffn_gate_inp_shexp.weight") && shape.first() == Some(&1) {
+            // A matrix of one row.
+            shape.remove(0);
+        }
         if is_kernel(&gguf_name) && shape.len() == 3 {
             // Of one channel each: `[channels, 1, taps]`, in folders of MLX `[channels, taps, 1]`.
             shape.retain(|size| *size != 1);
@@ -412,9 +441,10 @@ fn gguf_name(name: &str, spec: &Spec) -> Option<String> {
                 // Gate and up in one, as GGUF stores them under this name.
                 "mlp.up_proj" | "mlp.gate_up_proj" | "feed_forward.w3" => "ffn_up",
                 "mlp.down_proj" | "feed_forward.w2" => "ffn_down",
-                "mlp.shared_experts.gate_proj" => "ffn_gate_shexp",
-                "mlp.shared_experts.up_proj" => "ffn_up_shexp",
-                "mlp.shared_experts.down_proj" => "ffn_down_shexp",
+                "mlp.shared_experts.gate_proj" | "mlp.shared_expert.gate_proj" => "ffn_gate_shexp",
+                "mlp.shared_experts.up_proj" | "mlp.shared_expert.up_proj" => "ffn_up_shexp",
+                "mlp.shared_experts.down_proj" | "mlp.shared_expert.down_proj" => "ffn_down_shexp",
+                "mlp.shared_expert_gate" => "ffn_gate_inp_shexp",
                 _ => return None,
             };
             if number.to_string() != layer || !matches!(kind, "weight" | "bias" | "scales" | "biases") {

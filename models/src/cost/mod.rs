@@ -13,6 +13,7 @@
 //!   bound of the traffic that fused ops save. Attention scores are assumed to stay on chip.
 
 mod experts;
+mod matrices;
 mod memory;
 mod op;
 mod pass;
@@ -21,6 +22,7 @@ mod weight_types;
 
 pub use crate::op_kind::OpKind;
 pub use experts::{ExpertBytes, expert_bytes};
+pub use matrices::matrix_bytes;
 pub use memory::{MemoryEstimate, estimate_memory};
 pub use op::{OpCost, Totals, by_kind, by_layer, totals};
 pub use pass::{attended_pairs, batched_prefill_ops, decode_ops, joined_ops, prefill_ops, pruned_prefill_ops};

@@ -14,13 +14,14 @@ use crate::units::{Bytes, Params};
 pub(super) const REFERENCE: usize = 6;
 
 /// All models: first those that the tool was built for, then the others, each sorted by name.
-pub static MODELS: [Entry; 21] = [
+pub static MODELS: [Entry; 22] = [
     DEEPSEEK_R1,
     LLAMA_3_1_8B,
     LLAMA_3_2_1B,
     MISTRAL_7B,
     QWEN_1_5_7B,
     SMOLLM2_135M,
+    DEEPSEEK_V2_LITE,
     GEMMA_3_270M,
     GEMMA_3_4B,
     GEMMA_4_26B_A4B,
@@ -431,6 +432,70 @@ fn gemma4_layer(mut attention: Attention, window: usize) -> Layer {
     (attention.qk_norm, attention.v_norm, attention.scale) = (true, true, Some(1.0));
     Layer { norms: NormPlacement::BeforeAndAfter, output_scale: true, ..Layer::plain(attention, 0) }
 }
+
+const DEEPSEEK_V2_LITE: Entry = Entry {
+    name: "deepseek-v2-lite",
+    aliases: &["deepseek-coder-v2-lite", "deepseek-coder-v2-lite-instruct"],
+    title: "DeepSeek-Coder-V2-Lite Instruct",
+    summary: "DeepSeek-V2-Lite, trained on code: latent attention, and 64 experts of which a token uses 6 and two shared ones",
+    license: "DeepSeek License",
+    gguf: file("bartowski/DeepSeek-Coder-V2-Lite-Instruct-GGUF", "DeepSeek-Coder-V2-Lite-Instruct-Q4_K_M.gguf"),
+    quants: &[
+        ("Q4_K_M", "DeepSeek-Coder-V2-Lite-Instruct-Q4_K_M.gguf"),
+        ("Q8_0", "DeepSeek-Coder-V2-Lite-Instruct-Q8_0.gguf"),
+    ],
+    safetensors: file("deepseek-ai/DeepSeek-Coder-V2-Lite-Instruct", INDEX),
+    mirror: None,
+    shape: || {
+        // The multiplier of YaRN's magnitude is that of all dimensions too: cosines and sines keep their size, the scores grow.
+        let magnitude = yarn_magnitude(40.0, 0.707);
+        let yarn = RopeScaling::Yarn {
+            factor: 40.0,
+            beta_fast: 32.0,
+            beta_slow: 1.0,
+            original_context: 4096,
+            magnitude: 1.0,
+            truncate: true,
+        };
+        let mut attention = LatentAttention {
+            heads: 16,
+            query_rank: None,
+            rank: 512,
+            key_dim: 128,
+            value_dim: 128,
+            rope: Rope { layout: RopeLayout::Interleaved, ..rope(10_000.0, 64, Some(yarn)) },
+            score_scale: None,
+        };
+        attention.score_scale = Some(attention.scale() * magnitude * magnitude);
+        let experts = Experts {
+            count: 64,
+            used: 6,
+            expert: Gated { width: 1408, activation: Activation::Silu },
+            gating: Gating::new(Scores::Softmax, false),
+            biased: false,
+            shared: Some(SharedExpert { width: 2 * 1408, gated: false }),
+            dense_width: None,
+        };
+        let layer = |at: usize| Layer {
+            mixer: Mixer::LatentAttention(attention.clone()),
+            feed_forward: if at == 0 { FeedForward::dense(10_944) } else { FeedForward::Experts(experts.clone()) },
+            norms: NormPlacement::Before,
+            output_scale: false,
+        };
+        Spec {
+            arch: Arch::new("deepseek2"),
+            hidden: 2048,
+            vocab: 102_400,
+            context_length: 163_840,
+            norm_eps: 1e-6,
+            layers: (0..27).map(layer).collect(),
+            ..NO_LAYERS
+        }
+    },
+    tokenizer: ByteLevelBpe("deepseek-llm"),
+    parameters: Params(15_706_484_224),
+    note: None,
+};
 
 const GLM_4_7_FLASH: Entry = Entry {
     name: "glm-4.7-flash",

@@ -107,6 +107,32 @@ pub struct ExpertGroups {
     pub count: usize,
     /// The number from which the experts of a token are.
     pub used: usize,
+    /// How many of the best scores of a group are added to rank it: 2 of DeepSeek V3, 1 (the best alone) of DeepSeek V2.
+    #[serde(default = "of_two", skip_serializing_if = "is_of_two")]
+    pub ranked_by: usize,
+}
+
+impl ExpertGroups {
+    /// Groups that are ranked by the sum of their two best scores. Source: arXiv:2412.19437, section 2.1.2; its code.
+    #[must_use]
+    pub const fn by_two(count: usize, used: usize) -> Self {
+        Self { count, used, ranked_by: of_two() }
+    }
+
+    /// Groups that are ranked by their best score. Source: arXiv:2405.04434, section 2.2.2.
+    #[must_use]
+    pub const fn by_best(count: usize, used: usize) -> Self {
+        Self { count, used, ranked_by: 1 }
+    }
+}
+
+const fn of_two() -> usize {
+    2
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+const fn is_of_two(ranked_by: &usize) -> bool {
+    *ranked_by == of_two()
 }
 
 /// The function from scores to weights.

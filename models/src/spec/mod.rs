@@ -236,7 +236,7 @@ mod tests {
             gating: Gating {
                 scale: Some(2.5),
                 choice_bias: true,
-                groups: Some(ExpertGroups { count: 2, used: 1 }),
+                groups: Some(ExpertGroups::by_best(2, 1)),
                 ..Gating::new(Scores::Sigmoid, false)
             },
             biased: true,

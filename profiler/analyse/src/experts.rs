@@ -53,24 +53,37 @@ pub(crate) struct PassWork {
     pub(crate) flops: f64,
 }
 
-/// Whether a model is known to have experts, of which a pass uses a part.
-pub(crate) fn has_experts(model: &PlannedModel) -> bool {
-    let has = |spec: &models::Spec| spec.layers.iter().any(|layer| layer.feed_forward.experts().is_some());
-    model.spec.as_ref().is_some_and(has)
+/// What a pass reads of the weights of a model.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum WeightsRead {
+    /// All of them.
+    Whole,
+    /// Of the experts those that its tokens use.
+    Part(PassWork),
+    /// It has experts, or may have some, and shape or types are not known.
+    Unknown,
 }
 
-/// The work of a pass of so many tokens, from the start of the context, of a model with experts, of which a pass reads a part only: exact for
-/// one token, for several as for an even choice. `None` for a model without experts, which reads all of its weights, and where shape or
-/// types are not known.
+/// What a pass of so many tokens, from the start of the context, reads of a model: exact for one token, for several tokens and experts as for
+/// an even choice.
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a number of tokens")]
-pub(crate) fn pass_work(model: &PlannedModel, tokens: f64) -> Option<PassWork> {
-    let (spec, types) = (model.spec.as_ref()?, model.types.as_ref()?);
-    if !has_experts(model) {
-        return None;
+pub(crate) fn weights_read(model: &PlannedModel, tokens: f64) -> WeightsRead {
+    let Some(spec) = model.spec.as_ref() else {
+        return match model.has_experts {
+            Some(false) => WeightsRead::Whole,
+            Some(true) => WeightsRead::Unknown,
+            // Runs of the first version have no shapes, and no models with experts. Later ones state why a shape is absent.
+            None if model.spec.stated_reason().is_none() => WeightsRead::Whole,
+            None => WeightsRead::Unknown,
+        };
+    };
+    if spec.layers.iter().all(|layer| layer.feed_forward.experts().is_none()) {
+        return WeightsRead::Whole;
     }
+    let Some(types) = model.types.as_ref() else { return WeightsRead::Unknown };
     // The type of the cache does not change the weights.
     let ops = cost::prefill_ops(spec, types, models::DType::F16, tokens.round() as usize, 0);
-    Some(PassWork {
+    WeightsRead::Part(PassWork {
         weight_bytes: ops.iter().map(|op| op.weight_bytes.as_f64()).sum(),
         flops: ops.iter().map(|op| op.flops.as_f64()).sum(),
     })
@@ -136,7 +149,7 @@ pub fn layer_balance(cases: &[&Case]) -> Vec<LayerBalance> {
 #[cfg(test)]
 mod tests {
     use engine_api::Phase;
-    use record::RecordedList;
+    use record::{Reason, RecordedList};
 
     use super::*;
 
@@ -165,13 +178,30 @@ mod tests {
             let types = cost::WeightTypes::uniform(&spec, models::DType::F16);
             PlannedModel { spec: spec.into(), types: types.into(), ..PlannedModel::absent("not recorded") }
         };
-        assert_eq!(pass_work(&planned("smollm2-135m"), 1.0), None);
-        let work = pass_work(&planned("qwen-3-30b-a3b"), 1.0).unwrap();
+        let part = |tokens| match weights_read(&planned("qwen-3-30b-a3b"), tokens) {
+            WeightsRead::Part(work) => work,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(weights_read(&planned("smollm2-135m"), 1.0), WeightsRead::Whole);
+        let work = part(1.0);
         // 3.0e9 of the parameters without the table of embeddings, of which a token reads a row.
         assert!((work.weight_bytes / 2.0 / 3.04e9 - 1.0).abs() < 0.02, "{}", work.weight_bytes / 2.0);
         assert!((work.flops / 2.0 / 3.04e9 - 1.0).abs() < 0.03, "{}", work.flops / 2.0);
-        let many = pass_work(&planned("qwen-3-30b-a3b"), 512.0).unwrap();
+        let many = part(512.0);
         assert!(many.weight_bytes > 9.0 * work.weight_bytes, "almost all experts");
+    }
+
+    #[test]
+    fn what_a_model_without_a_shape_reads_is_known_only_without_experts() {
+        let planned = |has_experts, reason: Reason| PlannedModel { has_experts, ..PlannedModel::absent(reason) };
+        let opaque = || Reason::new("the architecture is not described");
+        assert_eq!(weights_read(&planned(Some(false), opaque()), 1.0), WeightsRead::Whole);
+        assert_eq!(weights_read(&planned(Some(true), opaque()), 1.0), WeightsRead::Unknown);
+        assert_eq!(weights_read(&planned(None, opaque()), 1.0), WeightsRead::Unknown, "a run of an earlier version");
+        assert_eq!(weights_read(&planned(None, Reason::unrecorded()), 1.0), WeightsRead::Whole, "of the first one");
+        let mut untyped = planned(Some(true), opaque());
+        untyped.spec = models::registry::find("qwen-3-30b-a3b").unwrap().spec().into();
+        assert_eq!(weights_read(&untyped, 1.0), WeightsRead::Unknown);
     }
 
     #[test]

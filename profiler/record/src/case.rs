@@ -340,13 +340,22 @@ with_reasons! {
         pub weights_file_backed_bytes: Recorded<u64>,
         /// Weights that are resident as anonymous memory: copied or converted by the engine.
         pub weights_anonymous_bytes: Recorded<u64>,
+        /// Copies of weights that the engine keeps beside those of the file, in a layout of its own: by the types of which it states to make
+        /// some; absent where it makes none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub copied_bytes: Option<u64>,
+        /// Recurrent states: of convolutions, delta rules; they do not grow with the context. By the shape of the model; absent where no
+        /// layer has one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub state_bytes: Option<u64>,
         /// Other memory backed by files that loading and the first request made resident: code, shared libraries.
         pub code_bytes: Recorded<u64>,
         /// KV cache that is resident after the first request: the used part, or all of it where an engine touches it while loading.
         pub kv_resident_bytes: Recorded<u64>,
         /// Heap that a traced request allocated and did not free, less older allocations that it freed.
         pub held_bytes: Recorded<i64>,
-        /// `after_first_bytes` less the memory before loading, resident weights, code, resident KV cache, tokenizer and `held_bytes`.
+        /// `after_first_bytes` less the memory before loading, resident weights, copies of them, code, resident KV cache, states, tokenizer
+        /// and `held_bytes`.
         pub unaccounted_bytes: Recorded<i64>,
         /// Predicted need by the cost model, with a full context.
         pub predicted_bytes: Recorded<u64>,

@@ -122,6 +122,9 @@ with_reasons! {
         pub predicted_bytes: Recorded<u64>,
         /// Whether all its workers are alive together; else they were reloaded in turn.
         pub together: bool,
+        /// Whether it has experts, of which a token uses a part; `None` in runs of earlier versions.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub has_experts: Option<bool>,
         /// Its shape: what the cost model counts with. Runs of the first version do not have it.
         #[serde(skip_serializing_if = "Recorded::is_absent")]
         pub spec: Recorded<Spec>,

@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use ::engines::{KvTypes, LoadOptions};
-use analyse::predict::{self, CheckedFigure, Figure, Prediction, Runs, Settings};
+use ::engines::{KvTypes, LoadOptions, WeightUse};
+use analyse::predict::{self, CheckedFigure, Figure, MemoryParts, Prediction, Runs, Settings, Shortage};
 use clap::{Args, ValueEnum};
 use measure::ceilings;
 use measure::plan::{self, DEFAULT_ENGINE, DEFAULT_NEW_TOKENS};
@@ -80,7 +80,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Code> {
     };
     let subject = super::predict_model::find(model, arguments.quant.as_deref())?;
     let kv_type = arguments.kv.types();
-    check_engine(&arguments.engine, kv_type)?;
+    let weight_use = check_engine(&arguments.engine, kv_type)?;
     let environment = meter::environment::capture(&[]);
     let settings = Settings {
         engine: arguments.engine.clone(),
@@ -90,6 +90,11 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Code> {
         new_tokens: arguments.new_tokens,
         kv_type,
         batch: None,
+        weight_use: weight_use.clone(),
+        machine_memory: [environment.memory.total_bytes.value(), environment.limits.memory_bytes.value()]
+            .into_iter()
+            .flatten()
+            .min(),
     };
     let tool = crate::tool::tool();
     let known = ceilings::known(&environment, &tool);
@@ -115,28 +120,59 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Code> {
     }
     match arguments.format {
         Form::Json => output::print(&json)?,
-        Form::Text => output::print(&Printable::styled(&text(&content(&prediction), output::text_options())))?,
+        Form::Text => {
+            let content = content(&prediction, &weight_use.unwrap_or_default());
+            output::print(&Printable::styled(&text(&content, output::text_options())))?;
+        }
     }
     Ok(Code::Done)
 }
 
-/// An error where the engine does not exist, is a server, or refuses these types of the cache. An engine that is not in this build is not asked.
-fn check_engine(engine: &str, kv_type: KvTypes) -> anyhow::Result<()> {
+/// How the engine keeps and multiplies weights; an error where it does not exist, is a server, or refuses these types of the cache. An engine
+/// that is not in this build is not asked.
+fn check_engine(engine: &str, kv_type: KvTypes) -> anyhow::Result<Option<WeightUse>> {
     let entry = ::engines::registry::find(engine)?;
-    let opened = entry.open();
-    if opened.as_ref().is_ok_and(|engine| engine.caps().remote) {
+    let Ok(opened) = entry.open() else { return Ok(None) };
+    if opened.caps().remote {
         return Err(UsageError::new(
             format!("an estimate of {engine}: the time of a server is not that of the operations of an engine in this program"),
             "measure it (inferometer run -e openai), or estimate an engine of this program (-e candle)",
         )
         .into());
     }
-    if let Ok(engine) = opened
-        && kv_type != KvTypes::default()
-    {
-        engine.check(&LoadOptions { kv_type, ..LoadOptions::default() })?;
+    if kv_type != KvTypes::default() {
+        opened.check(&LoadOptions { kv_type, ..LoadOptions::default() })?;
     }
-    Ok(())
+    Ok(Some(opened.identity().weight_use))
+}
+
+/// What to do where the memory exceeds that of the machine.
+fn advice(shortage: &Shortage, engine: &str, weight_use: &WeightUse) -> String {
+    let smaller = "choose a smaller quantisation (--quant), a smaller model, or a smaller KV cache (--kv-type)";
+    let name = engine.split(':').next().unwrap_or(engine);
+    match &weight_use.copies {
+        Some(copies) if shortage.fits_without_copies() => {
+            format!(
+                "It fits without the copies of weights: run with --set {name}.{} (slower); or {smaller}.",
+                copies.avoided_by
+            )
+        }
+        _ => sentence(smaller),
+    }
+}
+
+/// `17.3 GB file + 16.8 GB copies of weights + ...`; parts below 1 MB are left out.
+fn sum_of(parts: &MemoryParts) -> String {
+    let MemoryParts { file, copies, cache, activations, other } = *parts;
+    let named = [
+        (file, "file"),
+        (copies, "copies of weights"),
+        (cache, "cache"),
+        (activations, "activations"),
+        (other, "program, tokenizer, other"),
+    ];
+    let part = |(bytes, name): &(f64, &str)| format!("{} MB {name}", significant(bytes / 1e6));
+    named.iter().filter(|(bytes, _)| *bytes >= 1e6).map(part).collect::<Vec<_>>().join(" + ")
 }
 
 /// Unit, factor from the field's unit, and label.
@@ -150,7 +186,7 @@ fn shown(field: &str) -> (&'static str, f64, &'static str) {
     }
 }
 
-fn content(prediction: &Prediction) -> Content {
+fn content(prediction: &Prediction, weight_use: &WeightUse) -> Content {
     let Prediction { model, quant, engine, threads, depth, prompt_tokens, new_tokens, kv_type, basis, .. } = prediction;
     let mut table = Table {
         caption: String::new(),
@@ -177,6 +213,7 @@ fn content(prediction: &Prediction) -> Content {
     }
     let mut facts = vec![
         ("KV cache".to_owned(), kv_type.to_string()),
+        ("memory".to_owned(), prediction.memory_parts.as_ref().map_or_else(|| "not estimated".to_owned(), sum_of)),
         (
             "memory bandwidth".to_owned(),
             format!("{} GB/s ± {:.1} %", significant(basis.memory / 1e9), basis.memory_spread * 196.0),
@@ -201,12 +238,16 @@ fn content(prediction: &Prediction) -> Content {
     let sentences = |lines: &[String]| lines.iter().map(|line| Block::Sentence(sentence(line))).collect::<Vec<_>>();
     // Unchanged, because each line begins with the name of a run.
     let skipped = prediction.skipped.iter().map(|line| Block::Sentence(format!("{line}."))).collect();
+    let shortage = prediction.shortage().map(|shortage| advice(&shortage, engine, weight_use));
     let depth = if *depth > 0 { format!(" after {depth} tokens") } else { String::new() };
     let sections = [
         Section {
             heading: "Estimate".to_owned(),
             short: true,
-            blocks: [Block::Table(table)].into_iter().chain(absent.into_iter().map(Block::Sentence)).collect(),
+            blocks: [Block::Table(table)]
+                .into_iter()
+                .chain(absent.into_iter().chain(shortage).map(Block::Sentence))
+                .collect(),
         },
         Section { heading: "Basis".to_owned(), short: true, blocks: vec![Block::Properties(facts)] },
         Section { heading: "Notes".to_owned(), short: true, blocks: sentences(&prediction.remarks) },

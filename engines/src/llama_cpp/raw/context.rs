@@ -232,3 +232,46 @@ impl Context {
         removed && unsafe { sys::llama_memory_seq_pos_min(memory, 0) } == 0
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use models::fetch::Quiet;
+    use models::synth::{self, Quant, Recipe, TokenizerSource};
+
+    use super::super::model::Part;
+    use super::*;
+
+    fn context(path: &std::path::Path, settings: Settings) -> Context {
+        let options = ContextOptions {
+            context: 32,
+            batch: 16,
+            threads: 1,
+            settings,
+            kv_types: KvTypes::default(),
+            flash_attention: FlashAttention::Auto,
+            graph: Graph::Opaque,
+        };
+        Context::new(Model::load(path, Part::All, &settings).unwrap(), options).unwrap()
+    }
+
+    /// llama.cpp computes the embedding of a token only where it is set.
+    #[test]
+    fn embeddings_are_computed_where_they_are_set() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("small.gguf");
+        let mut spec = models::registry::find("smollm2-135m").unwrap().spec();
+        spec.layers.truncate(1);
+        spec.vocab = 384;
+        let recipe =
+            Recipe { name: "small", spec: &spec, quant: Quant::F16, seed: 1, tokenizer: TokenizerSource::default() };
+        synth::write(&recipe, &path, &Quiet).unwrap();
+        for embeddings in [false, true] {
+            let mut context = context(&path, Settings { embeddings, ..Settings::default() });
+            context.decode("prefill", &[3, 5, 7]).unwrap();
+            assert!(context.logits().unwrap().iter().all(|logit| logit.is_finite()));
+            // SAFETY: the context is alive; -1 is the last output.
+            let embedding = unsafe { sys::llama_get_embeddings_ith(context.pointer.0.as_ptr(), -1) };
+            assert_eq!(!embedding.is_null(), embeddings);
+        }
+    }
+}

@@ -8,6 +8,7 @@ mod context;
 mod graph;
 mod model;
 mod priority;
+mod repack;
 
 use std::ffi::{CStr, c_char, c_void};
 use std::ptr;
@@ -23,6 +24,7 @@ pub(super) use context::{Context, ContextOptions};
 pub(super) use graph::Graph;
 pub(super) use model::{Model, Part};
 pub(super) use priority::check as check_priority;
+pub(super) use repack::weight_use;
 
 /// Maximum size of llama.cpp's messages in an error, in bytes.
 const MESSAGE_BYTES: usize = 1000;

@@ -255,6 +255,7 @@ mod tests {
                 version: String::new(),
                 device: device.clone(),
                 features: Vec::new(),
+                weight_use: engine_api::WeightUse::default(),
             };
             file.environment.engines = vec![identity];
             let found = case_ceilings(&file, &file.cases[0]);

@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! unaccounted = resident after the first request - resident before loading
-//!               - weights that are resident (file-backed + anonymous) - code - KV cache that is resident - tokenizer
-//!               - held by a request
+//!               - weights that are resident (file-backed + anonymous) - copies of weights - code - KV cache that is resident
+//!               - recurrent states - tokenizer - held by a request
 //! ```
 //! Reserved pages that were never touched are not resident, so the used part of the cache counts, unless an engine touches all of it
 //! while loading: then the first request makes less memory resident than half of what it uses.
@@ -49,12 +49,14 @@ fn kv_resident(memory: &MemoryFile) -> Option<u64> {
     Some(if 2 * grown >= i128::from(used) { used } else { reserved.max(used) })
 }
 
-/// Code, tokenizer and what a request holds are part of it where they were not measured.
+/// Code, tokenizer, copies, states and what a request holds are part of it where they are not known.
 fn unaccounted(memory: &MemoryFile, kv_resident: u64) -> Option<i64> {
     let known = i128::from(memory.before_load_bytes.value()?)
         + i128::from(memory.weights_file_backed_bytes.value()?)
         + i128::from(memory.weights_anonymous_bytes.value()?)
         + i128::from(kv_resident)
+        + i128::from(memory.copied_bytes.unwrap_or(0))
+        + i128::from(memory.state_bytes.unwrap_or(0))
         + i128::from(memory.code_bytes.value().unwrap_or(0))
         + i128::from(memory.tokenizer_bytes.value().unwrap_or(0))
         + i128::from(memory.held_bytes.value().unwrap_or(0));

@@ -8,7 +8,7 @@ mod rules;
 use std::path::Path;
 
 use crate::attribution::CaseCeilings;
-use crate::experts::{has_experts, pass_work};
+use crate::experts::{WeightsRead, weights_read};
 use record::{AuditFinding, Case, Reason, RunFile, Sample, ServerSample};
 
 use rules::{Check, RULES, Violation};
@@ -38,6 +38,7 @@ fn of_case(file: &RunFile, case: &Case, ceilings: Option<&CaseCeilings>) -> Vec<
     let is_here = case.server.as_ref().is_some_and(|server| server.pid.is_present());
     let model = file.plan.models.iter().find(|model| model.name == case.model);
     let planned = file.plan.prompts.iter().find(|prompt| prompt.model == case.model && prompt.id == case.prompt);
+    let read = model.map(|model| weights_read(model, 1.0));
     let requests: Vec<AuditedRequest<'_>> = case
         .clean_samples()
         .filter_map(|sample| {
@@ -47,9 +48,12 @@ fn of_case(file: &RunFile, case: &Case, ceilings: Option<&CaseCeilings>) -> Vec<
                 server: sample.server.as_ref()?,
                 // Of a model with experts whose part is unknown, no bytes are known to be read.
                 file_bytes: model
-                    .filter(|model| is_here && (!has_experts(model) || pass_work(model, 1.0).is_some()))
+                    .filter(|_| is_here && read != Some(WeightsRead::Unknown))
                     .and_then(|model| model.file_bytes.value()),
-                used_bytes: model.and_then(|model| pass_work(model, 1.0)).map(|work| work.weight_bytes),
+                used_bytes: match read {
+                    Some(WeightsRead::Part(work)) => Some(work.weight_bytes),
+                    Some(WeightsRead::Whole | WeightsRead::Unknown) | None => None,
+                },
                 ceilings,
                 file: model.map(|model| Path::new(&model.path)).filter(|path| !path.as_os_str().is_empty()),
                 own_prompt_tokens: planned.map(|prompt| prompt.prompt_tokens).filter(|&tokens| tokens > 0),

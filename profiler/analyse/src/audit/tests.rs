@@ -51,6 +51,7 @@ fn run(change: impl FnOnce(&mut Case)) -> RunFile {
         cases: vec![case],
         plan: PlanFile {
             models: vec![PlannedModel {
+                has_experts: Some(false),
                 name: "m".to_owned(),
                 file_bytes: 100_000_000.into(),
                 ..PlannedModel::absent("not recorded")

@@ -1,7 +1,8 @@
 //! Estimates beyond what was measured: depth, types, sizes, and the choice of a case to check with.
 
-use engine_api::Advice;
+use engine_api::{Advice, Copies, WeightUse};
 use models::synth::Quant;
+use models::{DType, Experts, FeedForward, Gated, Gating, Scores};
 
 use super::tests::{large, medium, run_file, settings, small, spec, subject, width};
 use super::*;
@@ -150,4 +151,142 @@ fn the_nearest_case_is_compared_and_named() {
         "not the same settings: depth predicted 0, measured 512; no case of the run is nearer"
     );
     assert!(checked.notes[1].starts_with("planted is one of the runs that the estimate is fitted to"));
+}
+
+/// An engine that keeps a second copy of matrices in Q4_0.
+fn copying() -> WeightUse {
+    let copies = Copies { types: vec![DType::Q4_0], avoided_by: "copy=off".to_owned() };
+    WeightUse { copies: Some(copies), experts_by_row: false }
+}
+
+/// Runs of the engine with copies: its peaks contain them.
+fn with_copies(subjects: &[&Target]) -> RunFile {
+    let mut runs = run_file(subjects);
+    for (case, subject) in runs.cases.iter_mut().zip(subjects) {
+        let copies = copying().copied_bytes(&subject.spec, &subject.types).get();
+        for sample in &mut case.samples {
+            let peak = sample.memory_peak_bytes.value().unwrap();
+            sample.memory_peak_bytes = (peak + copies).into();
+        }
+    }
+    runs
+}
+
+#[test]
+fn copies_of_weights_follow_from_the_types_and_not_from_a_fit() {
+    let runs = with_copies(&[&small(), &medium()]);
+    let settings = Settings { weight_use: Some(copying()), ..settings(1) };
+    let (parameters, q8) = (large().spec, subject("large-q8", large().spec, Quant::Q8_0));
+    let memory = |subject: &Target| {
+        let found = predict(subject, &settings, &[&runs], None).unwrap();
+        (found.memory_bytes.value().unwrap().value(), found.memory_parts.value().unwrap(), width(&found.memory_bytes))
+    };
+    let (bytes, parts, wide) = memory(&large());
+    let expected = copying().copied_bytes(&parameters, &large().types).as_f64();
+    assert_eq!(parts.copies, expected);
+    assert!((parts.total() / bytes - 1.0).abs() < 1e-9, "{parts:?} {bytes}");
+    // What the machine has besides: the program and 300 bytes per entry of the vocabulary.
+    assert!((parts.other / (20e6 + 300.0 * 32_000.0) - 1.0).abs() < 0.3, "{parts:?}");
+    assert!(wide < 1.15, "{wide}");
+    // A type of which no copies are made: the same runs, and the file alone.
+    let (_, parts, _) = memory(&q8);
+    assert!(parts.copies == 0.0 && parts.file > expected, "{parts:?}");
+    // A run that states that it made no copies needs no others' word.
+    let mut without = run_file(&[&small(), &medium()]);
+    without.plan.engines = vec!["candle".to_owned()];
+    without.plan.settings = vec![("candle".to_owned(), "copy".to_owned(), "off".to_owned())];
+    let found = predict(&large(), &settings, &[&without], None).unwrap();
+    assert!((found.memory_parts.value().unwrap().other / parts.other - 1.0).abs() < 0.3);
+}
+
+#[test]
+fn a_run_whose_memory_was_short_does_not_show_what_is_needed() {
+    let settings = Settings { weight_use: Some(copying()), ..settings(1) };
+    let mut runs = with_copies(&[&small(), &medium()]);
+    let peak = runs.cases[1].samples[0].memory_peak_bytes.value().unwrap();
+    // The larger model filled the machine, and half of its file was dropped.
+    let file = runs.cases[1].memory.file_bytes.value().unwrap();
+    runs.environment.memory.total_bytes = (peak - file / 2 + 1_000_000).into();
+    runs.cases[1].memory.file_backed_bytes = (file / 2).into();
+    runs.cases[1].samples[0].memory_peak_bytes = (peak - file / 2).into();
+    let short = predict(&large(), &settings, &[&runs], None).unwrap().memory_parts.value().unwrap();
+    assert!((20e6..35e6).contains(&short.other), "{short:?}");
+}
+
+#[test]
+fn more_memory_than_the_machine_has_is_said() {
+    let runs = with_copies(&[&small(), &medium()]);
+    let on = |machine: Option<u64>| {
+        let settings = Settings { weight_use: Some(copying()), machine_memory: machine, ..settings(1) };
+        predict(&large(), &settings, &[&runs], None).unwrap()
+    };
+    let needed = on(None).memory_bytes.value().unwrap().value() as u64;
+    assert_eq!(on(None).shortage(), None);
+    assert_eq!(on(Some(2 * needed)).shortage(), None);
+    let found = on(Some(needed * 7 / 10));
+    let shortage = found.shortage().unwrap();
+    assert!(shortage.certain && shortage.fits_without_copies(), "{shortage:?}");
+    assert!(found.remarks[0].starts_with("memory: ") && found.remarks[0].contains("exceeds"), "{:?}", found.remarks);
+    assert!(!on(Some(needed / 10)).shortage().unwrap().fits_without_copies());
+    let close = on(Some(needed - needed / 100)).shortage().unwrap();
+    assert!(!close.certain && close.to_string().contains("may exceed"), "{close}");
+}
+
+/// A model with 32 experts of which a token uses 4: 128 tokens give each 16 rows.
+fn mixture() -> Target {
+    let mut mixture = spec(6, 1024, 4096, 16, 16_000);
+    let FeedForward::Dense(gated) = mixture.layers[0].feed_forward.clone() else { panic!("a dense model") };
+    let experts = Experts {
+        count: 32,
+        used: 4,
+        expert: Gated { width: 1536, ..gated },
+        gating: Gating::new(Scores::Softmax, true),
+        biased: false,
+        shared: None,
+        dense_width: None,
+    };
+    for layer in &mut mixture.layers {
+        layer.feed_forward = FeedForward::Experts(experts.clone());
+    }
+    subject("mixture", mixture, Quant::Q4_0)
+}
+
+#[test]
+fn experts_take_the_time_of_their_rows() {
+    let runs = run_file(&[&small(), &medium(), &large()]);
+    let prefill = |experts_by_row| {
+        let weight_use = Some(WeightUse { copies: None, experts_by_row });
+        let found = predict(&mixture(), &Settings { weight_use, ..settings(1) }, &[&runs], None).unwrap();
+        (found.prefill.value().unwrap().seconds(), found.remarks)
+    };
+    // By hand, from the costs of the machine: gate, up and down of 6 layers, in Q4_0.
+    let (bytes, pairs, distinct) = (1024.0 * 1536.0 * 18.0 / 32.0, 128.0 * 4.0, 32.0 * (1.0 - 0.875_f64.powi(128)));
+    let one = |outputs: f64| bytes / 20e9 + 5e-8 * outputs;
+    let many = |outputs: f64| 128.0 * (2.0 * 1024.0 * 1536.0 / 120e9 + 1e-9 * outputs);
+    let of_expert = |outputs: f64, rows: f64| one(outputs) + (rows - 1.0) * (many(outputs) - one(outputs)) / 127.0;
+    let layer = |of: &dyn Fn(f64) -> f64| 6.0 * (2.0 * of(1536.0) + of(1024.0));
+    let by_expert = layer(&|outputs| distinct * of_expert(outputs, pairs / distinct));
+    let by_row = layer(&|outputs| pairs * one(outputs));
+    let ((grouped, notes), (alone, _)) = (prefill(false), prefill(true));
+    // The other ops of both are the same.
+    assert!(
+        ((alone - grouped) / (by_row - by_expert) - 1.0).abs() < 0.05,
+        "{alone} - {grouped}, {by_row} - {by_expert}"
+    );
+    assert!(grouped > by_expert && grouped < 1.35 * by_expert, "{grouped} {by_expert}");
+    assert!(notes.iter().any(|note| note.contains("experts with 16 rows")), "{notes:?}");
+}
+
+#[test]
+fn a_short_prompt_takes_the_time_of_its_rows() {
+    let runs = run_file(&[&small(), &medium()]);
+    let seconds = |prompt_tokens| {
+        let settings = Settings { prompt_tokens, ..settings(1) };
+        predict(&large(), &settings, &[&runs], None).unwrap().prefill.value().unwrap().seconds()
+    };
+    let (few, some, many) = (seconds(4), seconds(16), seconds(128));
+    // Reading the weights is the same for all; a prompt of a single token takes that long.
+    let read = large().file_bytes.as_f64() / 20e9;
+    assert!(few > 0.8 * read && few < some && some < many, "{read} {few} {some} {many}");
+    assert!((some - few) / (many - few) < 0.15, "{few} {some} {many}");
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use engine_api::KvTypes;
+use engine_api::{KvTypes, WeightUse};
 use models::cost::WeightTypes;
 use models::{Bytes, Spec};
 
@@ -10,8 +10,9 @@ use super::call::{Call, Key};
 use super::ceiling_basis::CeilingBasis;
 use super::extrapolation::PositionRange;
 use super::fitted_models::{FittedModels, load_features, overhead_features};
-use super::observe::{BATCH, ForwardPass, MemoryNeed, PassShape, RunObservations, observe};
-use super::prediction::{Extrapolation, Figure, PREDICTION_VERSION, Prediction, TimeParts};
+use super::memory::{MemoryNeed, weight_use};
+use super::observe::{BATCH, ForwardPass, PassShape, RunObservations, observe};
+use super::prediction::{Extrapolation, Figure, MemoryParts, PREDICTION_VERSION, Prediction, TimeParts};
 use record::{Action, Ceilings, Error, Reason, Recorded, RunFile, Spread};
 
 /// Standard errors to either side of a nominal 95 % interval.
@@ -59,6 +60,10 @@ pub struct Settings {
     pub kv_type: KvTypes,
     /// Prompt tokens per pass; `None` = the engines' default.
     pub batch: Option<usize>,
+    /// How the engine keeps and multiplies weights; `None`: as the newest run states.
+    pub weight_use: Option<WeightUse>,
+    /// Memory of the machine, or the limit of the processes in it, in bytes.
+    pub machine_memory: Option<u64>,
 }
 
 /// Estimates a model from runs (newest first). Without runs of the engine the estimate follows from the ceilings alone, and every
@@ -85,8 +90,13 @@ pub fn predict(
     let rates = runs.iter().find_map(|run| run.ceilings.as_ref()).or(ceilings);
     let mut prediction = empty(subject, settings, basis);
     let mut seen = Vec::new();
+    let stated = settings.weight_use.clone().unwrap_or_default();
+    let weight_use = match runs.first() {
+        Some(newest) if settings.weight_use.is_none() => weight_use(newest, &settings.engine, &stated),
+        _ => stated,
+    };
     for run in runs {
-        let found = observe(run, &settings.engine);
+        let found = observe(run, &settings.engine, &weight_use);
         prediction.skipped.extend(found.skipped.iter().map(|reason| format!("{}: {reason}", run.name)));
         if found.models.is_empty() {
             prediction.skipped.push(format!("{}: no operation of {} was traced", run.name, settings.engine));
@@ -99,9 +109,9 @@ pub fn predict(
     prediction.skipped.dedup();
     if seen.iter().all(|seen| seen.cases.is_empty()) {
         prediction.basis = highest;
-        Estimator { subject, settings, basis: highest }.bounds(&mut prediction, rates);
+        Estimator { subject, settings, basis: highest, weight_use }.bounds(&mut prediction, rates);
     } else {
-        Estimator { subject, settings, basis }.estimates(&mut prediction, &seen, rates);
+        Estimator { subject, settings, basis, weight_use }.estimates(&mut prediction, &seen, rates);
     }
     Ok(prediction)
 }
@@ -169,6 +179,7 @@ struct Estimator<'a> {
     subject: &'a Target,
     settings: &'a Settings,
     basis: CeilingBasis,
+    weight_use: WeightUse,
 }
 
 /// A phase, summed.
@@ -186,7 +197,7 @@ fn rate(sum: &Result<Sum, Reason>, tokens: f64, far: f64) -> Recorded<Figure> {
 
 impl Estimator<'_> {
     fn estimates(&self, prediction: &mut Prediction, seen: &[RunObservations], rates: Option<&Ceilings>) {
-        let models = FittedModels::fit(seen, self.settings.threads, self.basis);
+        let models = FittedModels::fit(seen, self.settings.threads, self.basis, self.weight_use.experts_by_row);
         let mut notes = BTreeSet::new();
         if let Some(known) = &models.other_threads {
             let known: Vec<String> = known.iter().map(usize::to_string).collect();
@@ -281,7 +292,8 @@ impl Estimator<'_> {
         (calls, looked_at as f64)
     }
 
-    fn need(&self) -> f64 {
+    /// The parts of the memory that follow from the shape, and nothing besides them.
+    fn parts(&self) -> MemoryParts {
         let Settings { depth, prompt_tokens, new_tokens, .. } = *self.settings;
         let need = MemoryNeed {
             spec: &self.subject.spec,
@@ -289,7 +301,24 @@ impl Estimator<'_> {
             positions: depth + prompt_tokens + new_tokens,
             batch: self.settings.batch.unwrap_or(BATCH).min(prompt_tokens.max(depth).max(1)),
         };
-        self.subject.file_bytes.as_f64() + need.bytes()
+        let parts = need.parts();
+        MemoryParts {
+            file: self.subject.file_bytes.as_f64(),
+            copies: self.weight_use.copied_bytes(&self.subject.spec, &self.subject.types).as_f64(),
+            cache: (parts.kv + parts.state).as_f64(),
+            activations: (parts.activations + parts.logits).as_f64(),
+            other: 0.0,
+        }
+    }
+
+    /// The parts of the memory, and what is said of a machine that has less.
+    fn set_parts(&self, prediction: &mut Prediction, parts: MemoryParts) {
+        prediction.memory_parts = parts.into();
+        prediction.machine_memory_bytes =
+            Recorded::of(self.settings.machine_memory, "the memory of the machine is not known");
+        if let Some(shortage) = prediction.shortage() {
+            prediction.remarks.insert(0, format!("memory: {shortage}"));
+        }
     }
 
     /// The features of a fit for this vocabulary and file size.
@@ -297,20 +326,23 @@ impl Estimator<'_> {
         of(self.subject.spec.vocab as f64, self.subject.file_bytes.as_f64())
     }
 
-    /// `file + cache in use + activations + logits + overhead(vocabulary, file)`, in bytes; `far` is the error that the
-    /// extrapolation adds to the overhead.
+    /// `file + copies of weights + cache in use + activations + logits + overhead(vocabulary, file)`, in bytes; `far` is the error that
+    /// the extrapolation adds to the overhead.
     fn memory(&self, prediction: &mut Prediction, models: &FittedModels, far: f64) {
-        let known = self.need();
+        let parts = self.parts();
+        let known = parts.total();
         let Some(cost) = &models.overhead else {
             prediction.memory_bytes = Figure::Bound(known).into();
             let reason = "no run shows the engine's memory besides weights and cache: a lower bound";
             prediction.remarks.push(format!("memory: {reason}"));
+            self.set_parts(prediction, parts);
             return;
         };
         let overhead = cost.value(&self.features(overhead_features));
         let value = known + overhead;
         let half = (SIDES * (overhead * cost.error.hypot(far)).hypot(known * SIZES)).max(MEMORY * value);
         prediction.memory_bytes = Figure::Estimate { value, low: (value - half).max(0.0), high: value + half }.into();
+        self.set_parts(prediction, MemoryParts { other: overhead, ..parts });
     }
 
     /// `warm = cost(vocabulary, file)`, or `file / warm read rate` as a bound; `cold = warm + file / cold read rate`, in seconds.
@@ -387,7 +419,8 @@ impl Estimator<'_> {
         prediction.prefill_tps = Figure::Bound(self.settings.prompt_tokens as f64 / prefill.seconds()).into();
         prediction.decode_tps = Figure::Bound(1.0 / decode.seconds()).into();
         (prediction.prefill, prediction.decode) = (prefill.into(), decode.into());
-        prediction.memory_bytes = Figure::Bound(self.need()).into();
+        let parts = self.parts();
+        prediction.memory_bytes = Figure::Bound(parts.total()).into();
         let read = |rate: fn(&Ceilings) -> Option<Spread>| {
             self.read_bound(rates.and_then(rate), "the read rate of files was not measured")
         };
@@ -397,5 +430,6 @@ impl Estimator<'_> {
             "no run traced operations of {}: the figures are bounds by the ceilings alone; rates are upper bounds, memory and load are lower bounds",
             self.settings.engine
         ));
+        self.set_parts(prediction, parts);
     }
 }

@@ -73,7 +73,7 @@ pub(super) struct FittedModels {
     spreads: BTreeMap<ForwardPass, f64>,
     /// The parts of an output token that are no forward pass.
     pub(super) token: Option<TokenOverhead>,
-    /// Peak memory besides file, cache, activations and logits, from the size of the vocabulary and of the file.
+    /// Peak memory besides file, cache, activations, logits and copies of weights, from the size of the vocabulary and of the file.
     pub(super) overhead: Option<Fit>,
     /// Seconds to load from the page cache, from the same.
     pub(super) load: Option<Fit>,
@@ -82,6 +82,8 @@ pub(super) struct FittedModels {
     /// The measured sizes of models.
     pub(super) far: MeasuredSizes,
     rates: Rates,
+    /// Whether the engine computes the rows of an expert one after the other.
+    experts_by_row: bool,
     /// The measured thread counts, where the requested one is not among them.
     pub(super) other_threads: Option<BTreeSet<usize>>,
     basis: CeilingBasis,
@@ -89,7 +91,8 @@ pub(super) struct FittedModels {
 
 impl FittedModels {
     /// Fits the models to observations, for `threads` threads under `basis`: to the cases with that thread count, or else to all.
-    pub(super) fn fit(seen: &[RunObservations], threads: usize, basis: CeilingBasis) -> Self {
+    /// `experts_by_row`: see [`engine_api::WeightUse`].
+    pub(super) fn fit(seen: &[RunObservations], threads: usize, basis: CeilingBasis, experts_by_row: bool) -> Self {
         let all = || seen.iter().flat_map(|seen| &seen.cases);
         let same = all().any(|case| case.threads == threads);
         let cases: Vec<_> = all().filter(|case| !same || case.threads == threads).collect();
@@ -135,6 +138,7 @@ impl FittedModels {
                 cases.iter().map(|case: &&CaseObservations| (case.model.as_str(), case.bytes_per_token)),
             ),
             rates,
+            experts_by_row,
             other_threads: (!same).then(|| all().map(|case| case.threads).collect()),
             basis,
         }
@@ -155,10 +159,13 @@ impl FittedModels {
     /// # Errors
     /// The op that was never measured.
     pub(super) fn time(&self, call: &Call, notes: &mut BTreeSet<String>) -> Result<Timed, Reason> {
+        if let Some(timed) = self.by_rows(call, notes)? {
+            return Ok(timed);
+        }
         let (key, cost, seconds, mut error) = match self.costs.get(&call.key) {
             Some(cost) => (call.key, cost, self.own(cost, call), cost.fit.error),
             None => match call.key.class {
-                Class::Product(own) => {
+                Class::Product(own) | Class::Experts(own) => {
                     let (key, other, cost) = self.nearest(own, call.key.regime).ok_or_else(|| missing(call))?;
                     let seconds = self.stored_otherwise(call, (own, other), cost, notes);
                     (key, cost, seconds, cost.fit.error.hypot(TRANSFERRED))
@@ -198,6 +205,66 @@ impl FittedModels {
         }
         let memory = memory_share(call.streamed, self.basis.memory, seconds);
         Ok(Timed { seconds, cost: (key, error), memory, beyond: outside.then_some(cost.context) })
+    }
+
+    /// The time of products whose matrices get fewer rows of activations than any that was measured: those with experts, and short
+    /// prompts. `None` for anything else, and where products of one row were never measured.
+    ///
+    /// ```text
+    /// n t(r)                                               n matrices of r rows each
+    /// t(r) = t(1) + (r - 1) (t(T) - t(1)) / (T - 1)        1 < r < T, with T the fewest rows that were measured
+    /// n r t(1)                                             an engine that computes the rows of an expert one after the other
+    /// ```
+    ///
+    /// Unit: seconds. Never below `bytes / bandwidth`. What is read and unpacked once for all rows is in `t(1)`, the arithmetic of a row in
+    /// the slope. Rows that are computed alone find the weights in the cache after the first one, so that the last line is an upper limit.
+    fn by_rows(&self, call: &Call, notes: &mut BTreeSet<String>) -> Result<Option<Timed>, Reason> {
+        let is_experts = matches!(call.key.class, Class::Experts(_));
+        let measured = self.costs.contains_key(&call.key);
+        if call.key.regime != Regime::Many || (is_experts && measured) {
+            return Ok(None);
+        }
+        let Some((matrices, product, rows)) = call.matrices() else { return Ok(None) };
+        let Some(fewest) = self.fewest_rows(product.of_rows(2.0).key) else { return Ok(None) };
+        let few = rows < if is_experts { fewest } else { fewest / NEAR };
+        if !(is_experts || few) || !self.has_one_row() {
+            return Ok(None);
+        }
+        let kind = call.kind.name();
+        let (seconds, cost) = if is_experts && self.experts_by_row {
+            notes.insert(format!(
+                "{kind} on many tokens was never measured: this engine computes the rows of an expert one after the other, each at most as long as a product of one token"
+            ));
+            let timed = self.time(&product.one_by_one(matrices * rows), notes)?;
+            (timed.seconds, timed.cost)
+        } else if few {
+            let what = if is_experts { "experts with" } else { "matrices with" };
+            notes.insert(format!(
+                "products of {what} {rows:.0} rows were never measured: their time is between those of one row and of {fewest:.0} rows"
+            ));
+            let (one, many) = (self.time(&product.of_rows(1.0), notes)?, self.time(&product.of_rows(fewest), notes)?);
+            let slope = (many.seconds - one.seconds).max(0.0) / (fewest - 1.0);
+            let error = one.cost.1.max(many.cost.1);
+            (matrices * (rows - 1.0).max(0.0).mul_add(slope, one.seconds), (many.cost.0, error))
+        } else {
+            let timed = self.time(&product.of_rows(rows), notes)?;
+            (matrices * timed.seconds, timed.cost)
+        };
+        let seconds = seconds.max(call.streamed / self.basis.memory);
+        let memory = memory_share(call.streamed, self.basis.memory, seconds);
+        Ok(Some(Timed { seconds, cost: (cost.0, cost.1.hypot(OTHER_BATCH)), memory, beyond: None }))
+    }
+
+    /// The fewest rows of the products on many tokens from which the time of this one is estimated.
+    fn fewest_rows(&self, key: Key) -> Option<f64> {
+        let Class::Product(own) = key.class else { return None };
+        let cost = self.costs.get(&key).or_else(|| self.nearest(own, key.regime).map(|(_, _, cost)| cost))?;
+        Some(cost.tokens.0)
+    }
+
+    /// Whether products of one row were measured.
+    fn has_one_row(&self) -> bool {
+        self.costs.keys().any(|key| matches!(key.class, Class::Product(_)) && key.regime == Regime::One)
     }
 
     /// The time of a call by the cost of its own class. For attention beyond the measured positions, where the fit cannot separate
@@ -379,7 +446,7 @@ fn fit_footprint(
     fit(&seen.iter().flat_map(|seen| &seen.footprints).filter_map(point).collect::<Vec<_>>())
 }
 
-/// The features of [`FittedModels::overhead`]: the program, then the tokenizer, then copies of weights.
+/// The features of [`FittedModels::overhead`]: the program, then the tokenizer, then what an engine keeps of the file.
 pub(super) fn overhead_features(vocab: f64, file_bytes: f64) -> [f64; 3] {
     [1.0, vocab, file_bytes]
 }

@@ -4,8 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use engine_api::KvTypes;
-use engine_api::Phase;
+use engine_api::{KvTypes, Phase, WeightUse};
 use models::Spec;
 use models::cost::{self, OpKind, WeightTypes};
 
@@ -13,6 +12,7 @@ use crate::attribution::has_processor_ceilings;
 
 use super::call::{Call, mean};
 use super::ceiling_basis::CeilingBasis;
+use super::memory::{MemoryNeed, overhead, weight_use};
 use record::plan::{PlannedModel, PlannedPrompt};
 use record::{Case, OpRow, Reason, RunFile, Sample, Status};
 use statistics::median;
@@ -97,7 +97,7 @@ pub(super) struct TokenOverhead {
 pub(super) struct Footprint {
     pub(super) file_bytes: f64,
     pub(super) vocab: f64,
-    /// Peak resident memory less file, cache in use, activations and logits.
+    /// Peak resident memory less file, cache in use, activations, logits and copies of weights.
     pub(super) overhead: Option<f64>,
     /// Seconds to load from a warm page cache.
     pub(super) warm_load: Option<f64>,
@@ -115,14 +115,15 @@ pub(super) struct RunObservations {
     pub(super) skipped: Vec<String>,
 }
 
-/// All observations of an engine in a run.
-pub(super) fn observe(file: &RunFile, engine: &str) -> RunObservations {
+/// All observations of an engine in a run. `otherwise` is how the engine keeps weights where the run does not state it.
+pub(super) fn observe(file: &RunFile, engine: &str, otherwise: &WeightUse) -> RunObservations {
     let mut seen = RunObservations::default();
     let device = file.identity(engine).map(|identity| &identity.device);
     if let Some(device) = device.filter(|device| !has_processor_ceilings(device)) {
         seen.skipped.push(format!("{engine} computes on {device}, whose ceilings are not measured"));
         return seen;
     }
+    let weight_use = weight_use(file, engine, otherwise);
     for case in file.cases.iter().filter(|case| case.engine == engine && case.status == Status::Ok) {
         let model = file.plan.models.iter().find(|model| model.name == case.model);
         let Some(subject) = model.and_then(Target::of) else {
@@ -130,7 +131,7 @@ pub(super) fn observe(file: &RunFile, engine: &str) -> RunObservations {
             continue;
         };
         let prompt = file.plan.prompts.iter().find(|prompt| prompt.model == case.model && prompt.id == case.prompt);
-        let SampleObservations { footprint, token } = SampleObservations::of(file, case, &subject, prompt);
+        let SampleObservations { footprint, token } = SampleObservations::of(file, case, &subject, prompt, &weight_use);
         seen.footprints.extend(footprint);
         seen.tokens.extend(token);
         match ops(file, case, &subject) {
@@ -167,7 +168,13 @@ struct SampleObservations {
 }
 
 impl SampleObservations {
-    fn of(file: &RunFile, case: &Case, subject: &Target<'_>, prompt: Option<&PlannedPrompt>) -> Self {
+    fn of(
+        file: &RunFile,
+        case: &Case,
+        subject: &Target<'_>,
+        prompt: Option<&PlannedPrompt>,
+        weight_use: &WeightUse,
+    ) -> Self {
         let spec = subject.spec;
         let token = |sample: &Sample| {
             let tokens = sample.output_tokens.value().filter(|&tokens| tokens > 0)? as f64;
@@ -190,13 +197,14 @@ impl SampleObservations {
             positions: case.depth + used,
             batch: file.plan.batch.unwrap_or(BATCH).min(prompt_tokens.max(case.depth).max(1)),
         });
+        let copies = weight_use.copied_bytes(spec, subject.types).as_f64();
         let footprint = case.memory.file_bytes.value().map(|file_bytes| Footprint {
             file_bytes: file_bytes as f64,
             vocab: spec.vocab as f64,
             overhead: first
                 .and_then(|sample| sample.memory_peak_bytes.value())
                 .zip(need.as_ref())
-                .map(|(peak, need)| peak as f64 - file_bytes as f64 - need.bytes()),
+                .and_then(|(peak, need)| overhead(file, case, (peak, need.bytes(), copies))),
             warm_load: case
                 .memory
                 .load_s
@@ -204,23 +212,6 @@ impl SampleObservations {
                 .filter(|_| case.memory.load_cached_share.value().is_some_and(|share| share >= 1.0)),
         });
         Self { footprint, token }
-    }
-}
-
-/// The memory of a session besides its weights, as far as it follows from the shape.
-pub(super) struct MemoryNeed<'a> {
-    pub(super) spec: &'a Spec,
-    pub(super) kv: KvTypes,
-    /// Positions of the cache that are in use at the end.
-    pub(super) positions: usize,
-    /// Tokens per pass.
-    pub(super) batch: usize,
-}
-
-impl MemoryNeed<'_> {
-    /// KV cache in use + activations + logits, in bytes ([`cost::estimate_memory`]).
-    pub(super) fn bytes(&self) -> f64 {
-        cost::estimate_memory(self.spec, models::Bytes(0), self.positions, self.kv, self.batch).total().as_f64()
     }
 }
 
@@ -317,7 +308,9 @@ impl PassShape<'_> {
     fn by_kind(&self, ops: &[cost::OpCost]) -> BTreeMap<OpKind, Vec<Call>> {
         let mut calls: BTreeMap<OpKind, Vec<Call>> = BTreeMap::new();
         for op in ops {
-            calls.entry(op.kind).or_default().push(Call::of(op, self.types, self.kv));
+            let layer = op.layer.and_then(|layer| self.spec.layers.get(layer));
+            let experts = layer.and_then(|layer| layer.feed_forward.experts());
+            calls.entry(op.kind).or_default().push(Call::of(op, self.types, self.kv, experts));
         }
         calls
     }

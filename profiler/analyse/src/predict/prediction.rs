@@ -51,6 +51,10 @@ with_reasons! {
         pub load_cold_s: Recorded<Figure>,
         /// Peak resident memory of the process during the first request, in bytes.
         pub memory_bytes: Recorded<Figure>,
+        /// The parts that it is a sum of.
+        pub memory_parts: Recorded<MemoryParts>,
+        /// Memory of the machine, or the limit of the processes in it, in bytes.
+        pub machine_memory_bytes: Recorded<u64>,
         /// Prompt tokens per second.
         pub prefill_tps: Recorded<Figure>,
         /// Output tokens per second after the first.
@@ -83,6 +87,81 @@ pub struct Extrapolation {
     pub one_model: bool,
     /// What it adds to the relative standard error of speeds and loads.
     pub error: f64,
+}
+
+/// The parts of an engine's memory, in bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct MemoryParts {
+    /// The file of the model.
+    pub file: f64,
+    /// Copies that the engine makes of weights, in a layout of its own.
+    pub copies: f64,
+    /// KV cache in use, and recurrent states.
+    pub cache: f64,
+    /// Activations and logits.
+    pub activations: f64,
+    /// The program, the tokenizer, and whatever else earlier runs had; 0 where no run shows it.
+    pub other: f64,
+}
+
+impl MemoryParts {
+    /// All of it.
+    #[must_use]
+    pub fn total(&self) -> f64 {
+        self.file + self.copies + self.cache + self.activations + self.other
+    }
+}
+
+/// More memory than a machine has.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Shortage {
+    /// What is needed, in bytes.
+    pub needed: f64,
+    /// What the machine has.
+    pub machine: u64,
+    /// Of what is needed, the copies that the engine makes of weights.
+    pub copies: f64,
+    /// Whether it is certain: whether the lower end of the interval, or a lower bound, exceeds the machine.
+    pub certain: bool,
+}
+
+impl Shortage {
+    /// Whether the model would fit without the copies.
+    #[must_use]
+    pub fn fits_without_copies(&self) -> bool {
+        self.copies > 0.0 && self.needed - self.copies <= self.machine as f64
+    }
+}
+
+impl std::fmt::Display for Shortage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { needed, machine, copies, certain } = *self;
+        let gigabytes = |bytes: f64| record::figures::significant(bytes / 1e9);
+        let verb = if certain { "exceeds" } else { "may exceed" };
+        write!(f, "{} GB {verb} the {} GB of this machine", gigabytes(needed), gigabytes(machine as f64))?;
+        if copies > 0.0 {
+            write!(f, " ({} GB are copies that the engine makes of weights)", gigabytes(copies))?;
+        }
+        f.write_str(
+            ": the system then drops pages of the file and reads them again from storage, so the rates do not hold",
+        )
+    }
+}
+
+impl Prediction {
+    /// What is missing, where the memory exceeds or may exceed that of the machine.
+    #[must_use]
+    pub fn shortage(&self) -> Option<Shortage> {
+        let (memory, parts) = (self.memory_bytes.value()?, self.memory_parts.value()?);
+        let machine = self.machine_memory_bytes.value()?;
+        let (low, high) = memory.interval().unwrap_or((memory.value(), memory.value()));
+        (high > machine as f64).then(|| Shortage {
+            needed: memory.value(),
+            machine,
+            copies: parts.copies,
+            certain: low > machine as f64,
+        })
+    }
 }
 
 /// An estimated figure.

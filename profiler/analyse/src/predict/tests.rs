@@ -211,6 +211,8 @@ pub(super) fn settings(threads: usize) -> Settings {
         new_tokens: TOKENS.1,
         kv_type: KvTypes::default(),
         batch: None,
+        weight_use: None,
+        machine_memory: None,
     }
 }
 

@@ -117,6 +117,8 @@ fn settings(plan: &PlanFile, base: &Case, model: &str, kv_type: KvTypes) -> Sett
         new_tokens: new_tokens.max(1),
         kv_type,
         batch: plan.batch,
+        weight_use: None,
+        machine_memory: None,
     }
 }
 

@@ -5,7 +5,7 @@ use engine_api::{Device, Phase};
 use super::facts::{Fact, Facts, MachineFacts, TracedFacts};
 use crate::attribution::{Attribution, CaseCeilings, has_processor_ceilings};
 use crate::drift;
-use crate::experts::{has_experts, pass_work};
+use crate::experts::{WeightsRead, weights_read};
 use crate::summary::{PHASE_TIMES, probe_effect};
 use record::plan::PlannedModel;
 use record::{
@@ -205,12 +205,14 @@ impl CaseView<'_> {
         }
     }
 
-    /// Bytes of weights that the passes of the phase read: all of them, once a pass; of experts those that a pass uses.
+    /// Bytes of weights that the passes of the phase read: all of them, once a pass; of experts those that a pass uses. `None` where that is
+    /// not known.
     fn bytes(&self, facts: &Facts) -> Option<f64> {
         let (passes, tokens) = self.passes(facts)?;
-        let a_pass = match self.with_experts() {
-            Some(model) => pass_work(model, tokens)?.weight_bytes,
-            None => self.case.memory.weights_bytes.value()? as f64,
+        let a_pass = match weights_read(self.model?, tokens) {
+            WeightsRead::Part(work) => work.weight_bytes,
+            WeightsRead::Whole => self.case.memory.weights_bytes.value()? as f64,
+            WeightsRead::Unknown => return None,
         };
         Some(a_pass * passes)
     }
@@ -218,9 +220,11 @@ impl CaseView<'_> {
     /// Two operations a parameter and token; of experts those that a token uses.
     fn flops(&self, facts: &Facts) -> Option<f64> {
         let (passes, tokens) = self.passes(facts)?;
-        let a_pass = match self.with_experts() {
-            Some(model) => pass_work(model, tokens)?.flops,
-            None => 2.0 * self.model?.parameters.value()? as f64 * tokens,
+        let model = self.model?;
+        let a_pass = match weights_read(model, tokens) {
+            WeightsRead::Part(work) => work.flops,
+            WeightsRead::Whole => 2.0 * model.parameters.value()? as f64 * tokens,
+            WeightsRead::Unknown => return None,
         };
         Some(a_pass * passes)
     }
@@ -235,11 +239,6 @@ impl CaseView<'_> {
             }
             _ => Some((self.decoded()?, 1.0)),
         }
-    }
-
-    /// The model, if a pass uses a part of its weights only.
-    fn with_experts(&self) -> Option<&PlannedModel> {
-        self.model.filter(|model| has_experts(model))
     }
 
     /// Passes of the decode phase: one for each output token but the last.
@@ -454,12 +453,14 @@ mod tests {
             ..RunFile::default()
         };
         file.plan.engines = vec!["an-engine".to_owned()];
+        file.plan.models = vec![PlannedModel { has_experts: Some(false), ..PlannedModel::absent("invented") }];
         file.environment.engines = vec![Identity {
             name: "an-engine".to_owned(),
             variant: None,
             version: String::new(),
             device,
             features: Vec::new(),
+            weight_use: engine_api::WeightUse::default(),
         }];
         file
     }

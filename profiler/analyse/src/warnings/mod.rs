@@ -165,7 +165,7 @@ impl Warning {
 
 #[cfg(test)]
 mod tests {
-    use engine_api::{Device, Identity};
+    use engine_api::{Device, Identity, WeightUse};
     use record::environment::Environment;
     use record::{Case, Sample};
 
@@ -173,8 +173,14 @@ mod tests {
 
     /// A run on a loaded machine with fewer features than it could have, whose only engine computes on this device.
     fn run(device: Device, case: Case) -> RunFile {
-        let identity =
-            Identity { name: "e".to_owned(), variant: None, version: "1".to_owned(), device, features: Vec::new() };
+        let identity = Identity {
+            name: "e".to_owned(),
+            variant: None,
+            version: "1".to_owned(),
+            device,
+            features: Vec::new(),
+            weight_use: WeightUse::default(),
+        };
         let mut environment = Environment { engines: vec![identity], ..Environment::default() };
         environment.host.architecture = "x86_64".to_owned();
         environment.processor.features = vec!["avx2".to_owned(), "fma".to_owned()];

@@ -165,6 +165,13 @@ fn add_model(
                     Err(reason) => format!("the memory of a worker is not known: {reason}"),
                 };
                 line(text, "", &format!("context {} tokens; {need}", model.context));
+                let shape = weights.shape.modelled.as_ref().ok();
+                for choice in choices {
+                    let copies = shape.map(|shape| choice.identity.weight_use.copied_bytes(&shape.spec, &shape.types));
+                    if let Some(copies) = copies.filter(|copies| copies.get() > 0) {
+                        line(text, "", &format!("{} needs {copies} more for copies of weights", choice.label));
+                    }
+                }
             }
             Ok(())
         }

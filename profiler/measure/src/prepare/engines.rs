@@ -18,7 +18,7 @@ pub(super) fn open(options: &mut Options) -> Result<Vec<EngineChoice>, Error> {
         let selection = registry::find(asked.engine).map_err(Error::from_advice)?;
         opened.push((asked, selection.open().map_err(Error::from_advice)?));
     }
-    let choices: Vec<EngineChoice> = opened
+    let mut choices: Vec<EngineChoice> = opened
         .iter()
         .map(|(asked, engine)| EngineChoice {
             label: asked.label.to_owned(),
@@ -32,10 +32,12 @@ pub(super) fn open(options: &mut Options) -> Result<Vec<EngineChoice>, Error> {
     let engines: Vec<_> = opened.into_iter().map(|(_, engine)| engine).collect();
     options.engine.settings = owned(&options.engine.settings, &choices)?;
     check_address(options, &choices)?;
-    for (engine, choice) in engines.iter().zip(&choices) {
+    for (engine, choice) in engines.iter().zip(&mut choices) {
         // Settings that depend on the model and the threads of a worker are checked when the worker loads.
         let given = options.load_options(choice, 1, 1);
         engine.check(&given).map_err(Error::from_advice)?;
+        let settings = given.settings.iter().map(|(key, value)| (key.as_str(), value.expose()));
+        choice.identity.weight_use = std::mem::take(&mut choice.identity.weight_use).under(settings);
     }
     Ok(choices)
 }

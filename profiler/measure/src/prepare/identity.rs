@@ -34,6 +34,7 @@ pub(super) fn describe(weights: Option<&Weights>) -> PlannedModel {
         source: source.ok_or_else(|| Reason::new("the file does not state what it was made from")).into(),
         synthetic: weights.synthetic,
         predicted_bytes: weights.predicted_bytes.clone().into(),
+        has_experts: Some(weights.shape.outline.has_experts),
         spec: modelled.clone().map(|modelled| modelled.spec.clone()).into(),
         types: modelled.map(|modelled| modelled.types.clone()).into(),
         ..absent

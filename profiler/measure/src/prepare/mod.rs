@@ -83,13 +83,20 @@ fn block(options: &Options, engines: &[EngineChoice], model: PreparedModel, envi
     let slots: Vec<WorkerSlot> = (0..engines.len())
         .flat_map(|engine| options.engine.threads.iter().map(move |&threads| WorkerSlot { engine, threads }))
         .collect();
-    let workers = slots.iter().filter(|slot| !uses_running_server(engines, slot, options)).count();
+    let own: Vec<&WorkerSlot> = slots.iter().filter(|slot| !uses_running_server(engines, slot, options)).collect();
     let available = environment.memory.available_bytes.value();
     let limit = [available, environment.limits.memory_bytes.value()].into_iter().flatten().min();
     // The prober of the machine's ceilings needs its buffer in addition.
     let limit = limit.map(|limit| limit.saturating_sub(buffer_bytes(&environment.processor.caches)));
-    let need = model.weights.as_ref().map(Weights::least_bytes);
-    let together = workers <= 1 || need.zip(limit).is_none_or(|(need, limit)| fits(need, workers, limit));
+    let of_worker = |weights: &Weights, slot: &WorkerSlot| {
+        let copies =
+            weights.shape.modelled.as_ref().map_or(0, |shape| {
+                engines[slot.engine].identity.weight_use.copied_bytes(&shape.spec, &shape.types).get()
+            });
+        weights.least_bytes() + copies
+    };
+    let need = model.weights.as_ref().map(|weights| own.iter().map(|slot| of_worker(weights, slot)).sum());
+    let together = own.len() <= 1 || need.zip(limit).is_none_or(|(need, limit)| fits(need, limit));
     ModelBlock { model, slots, cases: Vec::new(), together }
 }
 
@@ -99,8 +106,8 @@ fn uses_running_server(engines: &[EngineChoice], slot: &WorkerSlot, options: &Op
 }
 
 #[allow(clippy::cast_precision_loss, reason = "byte counts stay far below 2^53")]
-fn fits(each: u64, workers: usize, limit: u64) -> bool {
-    each as f64 * workers as f64 <= limit as f64 * MEMORY_SHARE
+fn fits(need: u64, limit: u64) -> bool {
+    need as f64 <= limit as f64 * MEMORY_SHARE
 }
 
 /// Two models with the same name would share the ids of their cases.

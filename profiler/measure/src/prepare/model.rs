@@ -39,6 +39,9 @@ pub(super) fn prepare(
     substitutions.extend(window.map(|window| {
         Substitution::new("sliding window", format!("{window} tokens, which the registry has for this model"))
     }));
+    substitutions.extend(checkpoint.has_other_parts().then(|| {
+        Substitution::new("part for images or sound", "the text part alone; the others are not loaded and not measured")
+    }));
     substitutions.extend(vocabulary.substitution());
     if let Vocabulary::Own(_) = vocabulary {
         substitutions.extend(checkpoint.tokenizer_substitutions());

@@ -1,6 +1,7 @@
 //! The memory figures of a case: after loading, and after the first request of a fresh session. The crate `analyse` computes what follows
 //! from them.
 
+use engine_api::WeightUse;
 use models::CacheTypes;
 use record::{LoadCache, MemoryFile, Reason, Recorded, RecordedList, ServerFile, Setting};
 
@@ -19,11 +20,21 @@ const NO_REQUEST: &str = "no first request was measured";
 const NOT_KNOWN_YET: &str = "the engine does not report the size of its cache before the first request";
 
 /// The figures after loading, before the first request; `kv` are the types of the cache.
-pub(super) fn after_load(model: &PreparedModel, kv: CacheTypes, loaded: &Loaded, virtual_time: bool) -> MemoryFile {
+pub(super) fn after_load(
+    model: &PreparedModel,
+    weight_use: &WeightUse,
+    kv: CacheTypes,
+    loaded: &Loaded,
+    virtual_time: bool,
+) -> MemoryFile {
     let own = model.weights.as_ref().filter(|_| loaded.server.is_none()).ok_or_else(|| Reason::new(SERVER));
     let edges = loaded.before.clone().and_then(|before| Ok((before, loaded.after.clone()?)));
     let of_own = own.clone().and_then(|own| Ok((own, edges?)));
-    let weights = of_own.clone().map(|(own, (before, after))| resident_weights(own.bytes, before, after));
+    let shape = own.as_ref().ok().and_then(|own| own.shape.modelled.as_ref().ok()).filter(|_| !virtual_time);
+    let of_some = |bytes: Option<u64>| bytes.filter(|bytes| *bytes > 0);
+    let copied = of_some(shape.map(|shape| weight_use.copied_bytes(&shape.spec, &shape.types).get()));
+    let weights =
+        of_own.clone().map(|(own, (before, after))| resident_weights(own.bytes, copied.unwrap_or(0), before, after));
     let tokenizer = own.clone().and_then(|own| match virtual_time {
         true => Err(Reason::new(VIRTUAL)),
         false => own.tokenizer_bytes.clone(),
@@ -61,6 +72,8 @@ pub(super) fn after_load(model: &PreparedModel, kv: CacheTypes, loaded: &Loaded,
         anonymous_bytes: after(|edge| edge.anonymous),
         weights_bytes: own.clone().map(|own| own.bytes).into(),
         weights_file_backed_bytes: weights.clone().map(|(file, _)| file).into(),
+        copied_bytes: copied,
+        state_bytes: of_some(shape.map(|shape| shape.spec.state_bytes().get())),
         weights_anonymous_bytes: weights.clone().map(|(_, anonymous)| anonymous).into(),
         code_bytes: of_own.and_then(|(_, edges)| Ok(file_growth(edges).saturating_sub(weights?.0))).into(),
         tokenizer_bytes: tokenizer.into(),
@@ -77,15 +90,16 @@ pub(super) fn after_load(model: &PreparedModel, kv: CacheTypes, loaded: &Loaded,
     }
 }
 
-/// Weights that are resident after loading, backed by the file and anonymous: of each at most the growth of that kind of memory.
+/// Weights that are resident after loading, backed by the file and anonymous: of each at most the growth of that kind of memory. Copies that
+/// the engine keeps besides are a part of the anonymous memory.
 ///
 /// ```text
 /// file-backed = min(weights, file-backed memory after - before)
-/// anonymous   = min(weights - file-backed, anonymous memory after - before)
+/// anonymous   = min(weights - file-backed, anonymous memory after - before - copies)
 /// ```
-fn resident_weights(weights: u64, before: MemoryReading, after: MemoryReading) -> (u64, u64) {
+fn resident_weights(weights: u64, copies: u64, before: MemoryReading, after: MemoryReading) -> (u64, u64) {
     let file = weights.min(file_growth((before, after)));
-    (file, (weights - file).min(after.anonymous.saturating_sub(before.anonymous)))
+    (file, (weights - file).min(after.anonymous.saturating_sub(before.anonymous).saturating_sub(copies)))
 }
 
 fn file_growth((before, after): (MemoryReading, MemoryReading)) -> u64 {
@@ -143,9 +157,10 @@ mod tests {
     #[test]
     fn resident_weights_are_at_most_the_growth_of_memory() {
         let edge = |anonymous, file| MemoryReading { resident: anonymous + file, anonymous, file };
-        assert_eq!(resident_weights(100, edge(5, 20), edge(30, 125)), (100, 0), "mapped");
-        assert_eq!(resident_weights(100, edge(5, 20), edge(145, 25)), (5, 95), "copied");
-        assert_eq!(resident_weights(100, edge(5, 20), edge(8, 60)), (40, 3), "not touched yet");
-        assert_eq!(resident_weights(100, edge(5, 20), edge(5, 10)), (0, 0));
+        assert_eq!(resident_weights(100, 0, edge(5, 20), edge(30, 125)), (100, 0), "mapped");
+        assert_eq!(resident_weights(100, 0, edge(5, 20), edge(145, 25)), (5, 95), "copied");
+        assert_eq!(resident_weights(100, 0, edge(5, 20), edge(8, 60)), (40, 3), "not touched yet");
+        assert_eq!(resident_weights(100, 0, edge(5, 20), edge(5, 10)), (0, 0));
+        assert_eq!(resident_weights(100, 80, edge(5, 20), edge(100, 60)), (40, 15), "pages dropped, copies kept");
     }
 }

@@ -79,8 +79,13 @@ fn warm_up(
         state.case.notes.set(CaseNote::Threads, reason);
     }
     (state.sets, state.counts_events) = (loaded.counter_sets.max(1), loaded.counts_events);
-    state.case.memory =
-        memory::after_load(&block.model, plan.options.engine.kv_type.cache_types(), &loaded, plan.file.virtual_time);
+    state.case.memory = memory::after_load(
+        &block.model,
+        &plan.engine(block.slots[state.plan.slot]).identity.weight_use,
+        plan.options.engine.kv_type.cache_types(),
+        &loaded,
+        plan.file.virtual_time,
+    );
     if plan.file.cold && state.case.memory.load_cache.value() != Some(LoadCache::Cold) {
         let share = loaded
             .cached_share

@@ -110,6 +110,7 @@ pub(crate) fn parse(path: &Path, text: &str) -> Result<Option<Bench>, Error> {
             version: one_or_all(own.iter().map(|test| test.version())),
             device: device(own.iter().map(|test| &test.settings)),
             features: Vec::new(),
+            weight_use: engine_api::WeightUse::default(),
         });
     }
     Ok(Some(Bench { file, notes }))

@@ -33,6 +33,12 @@ const PARTS: &[Line] = &[
     ("  predicted for a full context", |m| bytes(&m.predicted_bytes)),
 ];
 
+/// Parts of it that only some engines and models have; they follow the line of this label.
+const PARTS_OF_SOME: &[(&str, &str, fn(&MemoryFile) -> Option<u64>)] = &[
+    ("weights, anonymous", "weights, copies in the engine's layout", |m| m.copied_bytes),
+    ("KV cache", "recurrent states", |m| m.state_bytes),
+];
+
 /// Other figures of the first request.
 const OTHERS: &[Line] = &[
     ("model files on disk", |m| bytes(&m.file_bytes)),
@@ -111,7 +117,7 @@ pub(super) fn section(view: &RunView<'_>) -> Section {
         ));
     }
     if !section.blocks.is_empty() {
-        section.add_sentence("MB = 10^6 bytes. Reserved pages of the KV cache that were never touched are not resident, so the used part counts; the whole cache counts if the engine touched all of it while loading. Unaccounted is the rest of the sum, such as buffers, copies of weights that an engine arranges anew beside those of the file, and memory that the system's allocator keeps; it is negative if a counted part is not resident.");
+        section.add_sentence("MB = 10^6 bytes. Reserved pages of the KV cache that were never touched are not resident, so the used part counts; the whole cache counts if the engine touched all of it while loading. Unaccounted is the rest of the sum, such as buffers, copies of weights of which an engine does not state that it makes them, and memory that the system's allocator keeps; it is negative if a counted part is not resident.");
     }
     section
 }
@@ -119,11 +125,15 @@ pub(super) fn section(view: &RunView<'_>) -> Section {
 fn table(caption: String, lines: &[Line], memory: &MemoryFile) -> Table {
     let mut table = Table::new(caption, &["<what", "MB", "<reason"]);
     for (label, value) in lines {
-        let (megabytes, why) = match value(memory) {
+        let (row, why) = match value(memory) {
             Recorded::Present(bytes) => (megabytes(bytes), String::new()),
             absent => (ABSENT.to_owned(), why(&absent).to_owned()),
         };
-        table.rows.push(vec![(*label).to_owned(), megabytes, why]);
+        table.rows.push(vec![(*label).to_owned(), row, why]);
+        let own = PARTS_OF_SOME.iter().filter(|(after, ..)| after == label);
+        table.rows.extend(own.filter_map(|(_, label, bytes)| {
+            Some(vec![(*label).to_owned(), megabytes(bytes(memory)? as f64), String::new()])
+        }));
     }
     if table.rows.iter().all(|row| row[2].is_empty()) { table.without_constant(&["reason"]) } else { table }
 }

@@ -224,6 +224,7 @@ mod tests {
             version: "1".to_owned(),
             device: engine_api::Device::Server,
             features: Vec::new(),
+            weight_use: engine_api::WeightUse::default(),
         }];
         let (name, text) = of(&file);
         assert_eq!(name, "m (on your word)");
