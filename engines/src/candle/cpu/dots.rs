@@ -6,10 +6,12 @@
 #![allow(unsafe_code, reason = "vector instructions of the processor")]
 
 use std::arch::x86_64::{
-    __m128i, __m256, __m256i, _mm_add_ps, _mm_add_ss, _mm_cvtss_f32, _mm_loadu_si128, _mm_movehdup_ps, _mm_movehl_ps,
-    _mm_srli_epi16, _mm256_abs_epi8, _mm256_and_si256, _mm256_broadcastsi128_si256, _mm256_castps256_ps128,
-    _mm256_castsi128_si256, _mm256_cvtepi32_ps, _mm256_extractf128_ps, _mm256_fmadd_ps, _mm256_inserti128_si256,
-    _mm256_loadu_si256, _mm256_set1_epi8, _mm256_set1_ps, _mm256_setzero_ps, _mm256_shuffle_epi8, _mm256_sign_epi8,
+    __m128, __m128i, __m256, __m256i, _mm_add_ps, _mm_add_ss, _mm_castsi128_ps, _mm_cvtph_ps, _mm_cvtsi32_si128,
+    _mm_cvtss_f32, _mm_fmadd_ps, _mm_loadl_epi64, _mm_loadu_si128, _mm_movehdup_ps, _mm_movehl_ps, _mm_mul_ps,
+    _mm_set_ss, _mm_set1_epi16, _mm_setzero_ps, _mm_srli_epi16, _mm256_abs_epi8, _mm256_and_si256,
+    _mm256_broadcastsi128_si256, _mm256_broadcastss_ps, _mm256_castps256_ps128, _mm256_castsi128_si256,
+    _mm256_cvtepi32_ps, _mm256_extractf128_ps, _mm256_fmadd_ps, _mm256_inserti128_si256, _mm256_loadu_si256,
+    _mm256_set1_epi8, _mm256_setzero_ps, _mm256_shuffle_epi8, _mm256_sign_epi8,
 };
 
 use half::f16;
@@ -22,10 +24,13 @@ pub(super) trait Format: Copy + Send + Sync {
     /// Parts of 32 weights.
     const PARTS: usize = 1;
 
-    /// The scale of a part.
-    fn scale(&self, part: usize) -> f32;
-    /// `sum` plus the contribution of the block's minimum or zero point, which is independent of its quants.
-    fn offset(&self, x: &Q8, sum: f32) -> f32;
+    /// Whether the quants have a zero point or a minimum.
+    const HAS_OFFSET: bool;
+
+    /// The factors of a part: lane 0 the scale, lane 1 of a format with an offset the factor of [`Format::activations`]' lane 1.
+    fn factors(&self, part: usize) -> __m128;
+    /// The factors of a block of activations: lane 0 the scale, lane 1 of a format with an offset what its offset is multiplied with.
+    fn activations(x: &Q8) -> __m128;
     /// Products of the quants of a part and activations, summed in groups of four: 8 lanes of i32.
     fn products(&self, part: usize, x: &[i8; 32]) -> __m256i;
 }
@@ -56,14 +61,21 @@ pub(super) struct Q8_0 {
 }
 
 impl Format for Q4_0 {
+    const HAS_OFFSET: bool = true;
+
     #[inline(always)]
-    fn scale(&self, _part: usize) -> f32 {
-        self.d.to_f32()
+    fn factors(&self, _part: usize) -> __m128 {
+        let d = self.d.to_bits().cast_signed();
+        #[allow(clippy::multiple_unsafe_ops_per_block, reason = "one reason for all of them")]
+        // SAFETY: every processor with AVX2 has F16C; no operand is memory.
+        unsafe {
+            _mm_cvtph_ps(_mm_set1_epi16(d))
+        }
     }
 
     #[inline(always)]
-    fn offset(&self, x: &Q8, sum: f32) -> f32 {
-        (-8.0 * self.d.to_f32()).mul_add(x.scale * x.sum, sum)
+    fn activations(x: &Q8) -> __m128 {
+        pair(&x.with_eight)
     }
 
     #[inline(always)]
@@ -73,14 +85,21 @@ impl Format for Q4_0 {
 }
 
 impl Format for Q4_1 {
+    const HAS_OFFSET: bool = true;
+
     #[inline(always)]
-    fn scale(&self, _part: usize) -> f32 {
-        self.d.to_f32()
+    fn factors(&self, _part: usize) -> __m128 {
+        let both = u32::from(self.d.to_bits()) | u32::from(self.m.to_bits()) << 16;
+        #[allow(clippy::multiple_unsafe_ops_per_block, reason = "one reason for all of them")]
+        // SAFETY: every processor with AVX2 has F16C; no operand is memory.
+        unsafe {
+            _mm_cvtph_ps(_mm_cvtsi32_si128(both.cast_signed()))
+        }
     }
 
     #[inline(always)]
-    fn offset(&self, x: &Q8, sum: f32) -> f32 {
-        self.m.to_f32().mul_add(x.scaled_sum, sum)
+    fn activations(x: &Q8) -> __m128 {
+        pair(&x.with_minimum)
     }
 
     #[inline(always)]
@@ -90,14 +109,16 @@ impl Format for Q4_1 {
 }
 
 impl Format for Q8_0 {
+    const HAS_OFFSET: bool = false;
+
     #[inline(always)]
-    fn scale(&self, _part: usize) -> f32 {
-        self.d.to_f32()
+    fn factors(&self, _part: usize) -> __m128 {
+        one(self.d.to_f32())
     }
 
     #[inline(always)]
-    fn offset(&self, _x: &Q8, sum: f32) -> f32 {
-        sum
+    fn activations(x: &Q8) -> __m128 {
+        one(x.scale())
     }
 
     #[inline(always)]
@@ -109,15 +130,16 @@ impl Format for Q8_0 {
 /// Blocks whose quants are indices of a table.
 impl<T: TableBlock> Format for T {
     const PARTS: usize = <T as TableBlock>::PARTS;
+    const HAS_OFFSET: bool = false;
 
     #[inline(always)]
-    fn scale(&self, part: usize) -> f32 {
-        TableBlock::scale(self, part)
+    fn factors(&self, part: usize) -> __m128 {
+        one(TableBlock::scale(self, part))
     }
 
     #[inline(always)]
-    fn offset(&self, _x: &Q8, sum: f32) -> f32 {
-        sum
+    fn activations(x: &Q8) -> __m128 {
+        one(x.scale())
     }
 
     #[inline(always)]
@@ -140,24 +162,61 @@ pub(super) fn dots<F: Format, const R: usize, const M: usize>(w: [&[F]; R], x: [
     let blocks = w.iter().map(|row| row.len()).chain(x.iter().map(|row| row.len() / F::PARTS)).min().unwrap_or(0);
     // SAFETY: this module exists only in builds for processors with AVX2.
     let mut lanes = unsafe { [[_mm256_setzero_ps(); M]; R] };
-    let mut offsets = [[0f32; M]; R];
+    // SAFETY: as above.
+    let mut offsets = unsafe { [[_mm_setzero_ps(); M]; R] };
     for block in 0..blocks {
         for part in 0..F::PARTS {
             for r in 0..R {
                 let w = &w[r][block];
+                let factors = w.factors(part);
                 for m in 0..M {
                     let x = &x[m][block * F::PARTS + part];
-                    lanes[r][m] = scaled_sum(w.products(part, &x.quants), w.scale(part) * x.scale, lanes[r][m]);
-                    offsets[r][m] = w.offset(x, offsets[r][m]);
+                    let of_x = F::activations(x);
+                    lanes[r][m] = scaled_sum(w.products(part, &x.quants), factors, of_x, lanes[r][m]);
+                    if F::HAS_OFFSET {
+                        // SAFETY: this module exists only in builds for processors with AVX2 and FMA; no operand is memory.
+                        offsets[r][m] = unsafe { _mm_fmadd_ps(factors, of_x, offsets[r][m]) };
+                    }
                 }
             }
         }
     }
-    let mut out = offsets;
-    for (out, lanes) in out.as_flattened_mut().iter_mut().zip(lanes.as_flattened()) {
-        *out += horizontal_sum(*lanes);
+    let mut out = [[0f32; M]; R];
+    let sums = lanes.as_flattened().iter().zip(offsets.as_flattened());
+    for (out, (lanes, offsets)) in out.as_flattened_mut().iter_mut().zip(sums) {
+        *out = horizontal_sum(*lanes);
+        if F::HAS_OFFSET {
+            *out += second(*offsets);
+        }
     }
     out
+}
+
+/// The number in lane 1.
+#[inline(always)]
+fn second(lanes: __m128) -> f32 {
+    #[allow(clippy::multiple_unsafe_ops_per_block, reason = "one reason for all of them")]
+    // SAFETY: this module exists only in builds for processors with AVX2; no operand is memory.
+    unsafe {
+        _mm_cvtss_f32(_mm_movehdup_ps(lanes))
+    }
+}
+
+/// A number in lane 0, and zeros.
+#[inline(always)]
+fn one(number: f32) -> __m128 {
+    // SAFETY: every x86-64 processor has the instruction; no operand is memory.
+    unsafe { _mm_set_ss(number) }
+}
+
+/// Two numbers in lanes 0 and 1, and zeros.
+#[inline(always)]
+fn pair(numbers: &[f32; 2]) -> __m128 {
+    #[allow(clippy::multiple_unsafe_ops_per_block, reason = "one reason for all of them")]
+    // SAFETY: 8 readable bytes; the load needs no alignment, and every x86-64 processor has it.
+    unsafe {
+        _mm_castsi128_ps(_mm_loadl_epi64(numbers.as_ptr().cast()))
+    }
 }
 
 #[inline(always)]
@@ -213,13 +272,13 @@ fn unsigned_products(unsigned: __m256i, signed: __m256i) -> __m256i {
     }
 }
 
-/// `sums + scale products`
+/// `sums + factor products`; the factor is the product of the first lanes of `a` and `b`.
 #[inline(always)]
-fn scaled_sum(products: __m256i, scale: f32, sums: __m256) -> __m256 {
+fn scaled_sum(products: __m256i, a: __m128, b: __m128, sums: __m256) -> __m256 {
     #[allow(clippy::multiple_unsafe_ops_per_block, reason = "one reason for all of them")]
     // SAFETY: this module exists only in builds for processors with AVX2 and FMA; no operand is memory.
     unsafe {
-        _mm256_fmadd_ps(_mm256_set1_ps(scale), _mm256_cvtepi32_ps(products), sums)
+        _mm256_fmadd_ps(_mm256_broadcastss_ps(_mm_mul_ps(a, b)), _mm256_cvtepi32_ps(products), sums)
     }
 }
 

@@ -98,6 +98,11 @@ impl<'a> Products<'a> {
             let w: &[T] = experts[*expert];
             let w = |row: usize| &w[row * per_row..][..per_row];
             let x = |pair: usize| &x[self.row(pair) * packed_row..][..packed_row];
+            if pairs.len() == 1 {
+                let first = columns.start;
+                T::one_row(&|row| w(first + row), x(pairs.start), out.of_pair(pairs.start, columns));
+                return;
+            }
             let store = |pair: usize, column: usize, outputs: &[f32]| out.store(pair, column, outputs);
             T::tile(&w, &x, pairs.clone(), columns, &store);
         });
@@ -142,13 +147,16 @@ impl<'a> Products<'a> {
 
     /// Divides the outputs `[pairs, outputs]` into tiles: all pairs of one expert, some columns.
     fn tiles(&self, out: &mut [f32], work: impl Fn(&Group, Range<usize>, &Tile<'_>) + Sync) {
+        /// Outputs per work item where every expert has one pair: long streams of weights, and still several items for each thread.
+        const ONE_PAIR_COLUMNS: usize = 128;
         let (n, groups) = (self.outputs, self.routing.groups());
-        let per_group = n.div_ceil(TILE_COLUMNS);
+        let columns = if groups.iter().all(|group| group.pairs.len() == 1) { ONE_PAIR_COLUMNS } else { TILE_COLUMNS };
+        let per_group = n.div_ceil(columns);
         let parts = Parts::new(out);
         each(groups.len() * per_group, |items| {
             for item in items {
-                let (group, first) = (&groups[item / per_group], item % per_group * TILE_COLUMNS);
-                let columns = first..n.min(first + TILE_COLUMNS);
+                let (group, first) = (&groups[item / per_group], item % per_group * columns);
+                let columns = first..n.min(first + columns);
                 let tile = Tile { parts: &parts, stride: n, pairs: group.pairs.clone(), columns: columns.clone() };
                 work(group, columns, &tile);
             }
@@ -167,11 +175,16 @@ struct Tile<'a> {
 impl Tile<'_> {
     /// Writes outputs of a pair from a column on.
     fn store(&self, pair: usize, column: usize, outputs: &[f32]) {
-        assert!(
-            self.pairs.contains(&pair) && self.columns.contains(&column) && column + outputs.len() <= self.columns.end
-        );
-        let start = pair * self.stride + column;
+        self.of_pair(pair, column..column + outputs.len()).copy_from_slice(outputs);
+    }
+
+    /// The outputs of a pair in some columns. A work item has one such borrow at a time.
+    #[allow(clippy::mut_from_ref, reason = "the outputs are not borrowed from the tile")]
+    fn of_pair(&self, pair: usize, columns: Range<usize>) -> &mut [f32] {
+        let inside = self.columns.contains(&columns.start) && columns.end <= self.columns.end;
+        assert!(self.pairs.contains(&pair) && inside, "outputs of another work item");
+        let start = pair * self.stride;
         // SAFETY: the span is inside this item's pairs and columns, which no other item has.
-        unsafe { self.parts.part(start..start + outputs.len()) }.copy_from_slice(outputs);
+        unsafe { self.parts.part(start + columns.start..start + columns.end) }
     }
 }

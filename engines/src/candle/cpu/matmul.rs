@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::ops::Range;
 
 use super::element::Element;
-use super::pool::{Parts, each, each_part};
+use super::pool::{Parts, each, each_part, each_range};
 use super::product::{Target, View, multiply_into};
 use super::quantised::Quantised;
 use super::rows::Rows;
@@ -32,9 +32,7 @@ fn quantised<T: Quantised>(x: &mut Rows, weight: &Weight, w: &[T], out: &mut [f3
     let x = x.packed(T::ACTIVATION_BLOCK, T::pack);
     let w = |row: usize| &w[row * per_row..][..per_row];
     if m == 1 {
-        each_part(out, PART, n * k, |part, out| {
-            out.iter_mut().enumerate().for_each(|(at, out)| *out = T::one(w(part * PART + at), x));
-        });
+        each_range(out, n * k, |rows, out| T::one_row(&|row| w(rows.start + row), x, out));
         return;
     }
     let x = |row: usize| &x[row * packed_row..][..packed_row];

@@ -56,12 +56,13 @@ pub(super) fn prepare_recording() {
     barrier_pool().execute(|_| record::prepare_thread());
 }
 
+/// Number of operations from which on work is shared: waking the other threads takes longer than less.
+const WORTH_SHARING: usize = 16 * 1024;
+
 /// Divides `out` into parts of `size` elements (the last may be shorter) and calls `work(index, part)` for each.
 ///
-/// `cost` is the approximate number of operations in total. Small work stays on the calling thread, because waking the others
-/// takes longer.
+/// `cost` is the approximate number of operations in total; small work stays on the calling thread.
 pub(super) fn each_part<T: Send>(out: &mut [T], size: usize, cost: usize, work: impl Fn(usize, &mut [T]) + Sync) {
-    const WORTH_SHARING: usize = 16 * 1024;
     let size = size.max(1);
     if cost < WORTH_SHARING {
         out.chunks_mut(size).enumerate().for_each(|(index, part)| work(index, part));
@@ -76,6 +77,21 @@ pub(super) fn each_part<T: Send>(out: &mut [T], size: usize, cost: usize, work: 
             let part = unsafe { parts.part(span) };
             work(index, part);
         }
+    });
+}
+
+/// Divides `out` into ranges, as long as the pool makes them, and calls `work(range, part)` for each. `cost` is as for [`each_part`].
+pub(super) fn each_range<T: Send>(out: &mut [T], cost: usize, work: impl Fn(Range<usize>, &mut [T]) + Sync) {
+    if cost < WORTH_SHARING {
+        work(0..out.len(), out);
+        return;
+    }
+    let length = out.len();
+    let parts = Parts::new(out);
+    each(length, |range| {
+        // SAFETY: `each` passes each index once, so that its ranges do not overlap.
+        let part = unsafe { parts.part(range.clone()) };
+        work(range, part);
     });
 }
 
@@ -127,6 +143,8 @@ mod tests {
                 part.iter_mut().for_each(|element| *element += 1 + index as u32);
             });
             assert!(out.iter().enumerate().all(|(at, element)| *element == 1 + at as u32 / 10), "cost {cost}");
+            each_range(&mut out, cost, |range, part| range.zip(part).for_each(|(at, element)| *element += at as u32));
+            assert!(out.iter().enumerate().all(|(at, element)| *element == (1 + at / 10 + at) as u32), "cost {cost}");
         }
     }
 

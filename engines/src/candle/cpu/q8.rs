@@ -6,22 +6,29 @@ use half::f16;
 /// Elements of a block.
 pub(super) const BLOCK: usize = 32;
 
-/// 32 activations: the numbers of ggml's Q8_0 and Q8_1 blocks, in the types that a dot product needs.
+/// 32 activations: the numbers of ggml's Q8_0 and Q8_1 blocks, in the types and the order that a dot product needs. With
+/// `d = max |x| / 127`, rounded to f16:
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub(super) struct Q8 {
-    /// `d = max |x| / 127`, rounded to f16.
-    pub(super) scale: f32,
-    /// `d sum(q)`, rounded to f16 (Q8_1's `s`): the factor of a weight block's minimum.
-    pub(super) scaled_sum: f32,
-    /// `sum(q)`
-    pub(super) sum: f32,
+    /// The factors of a block of weights with a minimum: `d` and `d sum(q)`, rounded to f16 (Q8_1's `s`).
+    pub(super) with_minimum: [f32; 2],
+    /// The factors of a block of weights whose quants are 8 too large: `d` and `-8 d sum(q)`.
+    pub(super) with_eight: [f32; 2],
     /// `q = round(x / d)`, ties to even.
     pub(super) quants: [i8; BLOCK],
 }
 
 // SAFETY: four-byte numbers and bytes, without padding.
 unsafe impl super::rows::Plain for Q8 {}
+
+impl Q8 {
+    /// `d`
+    #[inline(always)]
+    pub(super) fn scale(&self) -> f32 {
+        self.with_minimum[0]
+    }
+}
 
 /// Quantises a row; `out` has a block for every 32 elements.
 pub(super) fn quantise(x: &[f32], out: &mut [Q8]) {
@@ -38,13 +45,11 @@ pub(super) fn quantise(x: &[f32], out: &mut [Q8]) {
         }
         #[allow(clippy::cast_precision_loss, reason = "the sum of 32 bytes is exact")]
         let sum = sum as f32;
-        block.sum = sum;
-        block.scale = f16::from_f32(scale).to_f32();
-        block.scaled_sum = f16::from_f32(scale * sum).to_f32();
         // Rounding must not hide an activation that is not finite: the output becomes NaN.
-        if x.iter().any(|x| !x.is_finite()) {
-            block.scale = f32::NAN;
-        }
+        let finite = x.iter().all(|x| x.is_finite());
+        let rounded = if finite { f16::from_f32(scale).to_f32() } else { f32::NAN };
+        block.with_minimum = [rounded, f16::from_f32(scale * sum).to_f32()];
+        block.with_eight = [rounded, -8.0 * (rounded * sum)];
     }
 }
 
@@ -53,7 +58,7 @@ mod tests {
     use super::*;
 
     fn one(x: &[f32]) -> Q8 {
-        let mut out = [Q8 { scale: 0.0, scaled_sum: 0.0, sum: 0.0, quants: [0; BLOCK] }];
+        let mut out = [Q8 { with_minimum: [0.0; 2], with_eight: [0.0; 2], quants: [0; BLOCK] }];
         quantise(x, &mut out);
         out[0]
     }
@@ -64,9 +69,9 @@ mod tests {
         let block = one(&x);
         assert_eq!((block.quants[0], block.quants[20]), (-127, 0));
         for (x, quant) in x.iter().zip(block.quants) {
-            assert!((f32::from(quant) * block.scale - x).abs() < 0.1);
+            assert!((f32::from(quant) * block.scale() - x).abs() < 0.1);
         }
-        assert!((block.scaled_sum - x.iter().sum::<f32>()).abs() < 1.0);
+        assert!((block.with_minimum[1] - x.iter().sum::<f32>()).abs() < 1.0);
     }
 
     #[test]
@@ -74,8 +79,8 @@ mod tests {
         assert_eq!(one(&[0.0; 32]).quants, [0; 32]);
         let mut x = [1.0; 32];
         x[5] = f32::NAN;
-        assert!(one(&x).scale.is_nan());
+        assert!(one(&x).scale().is_nan());
         x[5] = f32::INFINITY;
-        assert!(one(&x).scale.is_nan());
+        assert!(one(&x).scale().is_nan());
     }
 }

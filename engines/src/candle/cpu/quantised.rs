@@ -35,10 +35,16 @@ pub(super) trait Quantised: Send + Sync + Sized + 'static {
     /// The products of four rows of weights with one of activations.
     fn four(w: &[&[Self]; QUAD], x: &[Self::Activations]) -> [f32; QUAD];
 
-    /// The products of the rows `columns` of weights with the rows `rows` of activations: `store(row, column, outputs)` gets them.
+    /// The products of `out.len()` rows of weights with one row of activations.
     ///
-    /// Weights that only one row of activations uses come from memory, and are read row by row: the processor's prefetchers follow one
-    /// stream several times as fast as rows that alternate.
+    /// Each weight is used once and comes from memory. Rows that are multiplied together are therefore far from each other: the
+    /// processor's prefetchers follow streams in different pages, and lose those that alternate within a page.
+    #[inline(always)]
+    fn one_row<'a>(w: &impl Fn(usize) -> &'a [Self], x: &[Self::Activations], out: &mut [f32]) {
+        apart(out, |rows: [usize; 1]| rows.map(|row| Self::one(w(row), x)));
+    }
+
+    /// The products of the rows `columns` of weights with the rows `rows` of activations: `store(row, column, outputs)` gets them.
     #[inline(always)]
     fn tile<'a>(
         w: &impl Fn(usize) -> &'a [Self],
@@ -47,11 +53,6 @@ pub(super) trait Quantised: Send + Sync + Sized + 'static {
         columns: Range<usize>,
         store: &dyn Fn(usize, usize, &[f32]),
     ) {
-        if rows.len() == 1 {
-            let x = x(rows.start);
-            columns.for_each(|column| store(rows.start, column, &[Self::one(w(column), x)]));
-            return;
-        }
         for row in rows {
             let x = x(row);
             let mut column = columns.start;
@@ -61,6 +62,21 @@ pub(super) trait Quantised: Send + Sync + Sized + 'static {
             }
             (column..columns.end).for_each(|column| store(row, column, &[Self::one(w(column), x)]));
         }
+    }
+}
+
+/// Fills `out`: `products` computes the outputs of `N` rows, which are as far from each other as possible.
+#[inline(always)]
+fn apart<const N: usize>(out: &mut [f32], products: impl Fn([usize; N]) -> [f32; N]) {
+    let stride = out.len() / N;
+    for first in 0..stride {
+        let rows: [usize; N] = std::array::from_fn(|i| first + i * stride);
+        for (row, product) in rows.into_iter().zip(products(rows)) {
+            out[row] = product;
+        }
+    }
+    for (row, out) in out.iter_mut().enumerate().skip(N * stride) {
+        *out = products([row; N])[0];
     }
 }
 
@@ -123,7 +139,10 @@ by_table!(Iq4Nl, Iq4Xs, Mxfp4);
 #[cfg(all(target_arch = "x86_64", target_feature = "avx2", target_feature = "fma"))]
 mod own {
     use super::super::dots::{Format, Q4_0, Q4_1, Q8_0, dots};
-    use super::{BlockQ4_0, BlockQ4_1, BlockQ8_0, Iq4Nl, Iq4Xs, Mxfp4, Q8, QUAD, Quantised, Range, q8};
+    use super::{BlockQ4_0, BlockQ4_1, BlockQ8_0, Iq4Nl, Iq4Xs, Mxfp4, Q8, QUAD, Quantised, Range, apart, q8};
+
+    /// Rows of weights that are multiplied together with one row of activations: two independent sums.
+    const TOGETHER: usize = 2;
 
     /// Types that the kernels of this crate multiply.
     macro_rules! own {
@@ -144,6 +163,11 @@ mod own {
 
                 fn four(w: &[&[Self]; QUAD], x: &[Q8]) -> [f32; QUAD] {
                     dots(w.map(as_format::<Self, $format>), [x]).map(|[out]| out)
+                }
+
+                #[inline(always)]
+                fn one_row<'a>(w: &impl Fn(usize) -> &'a [Self], x: &[Q8], out: &mut [f32]) {
+                    apart::<TOGETHER>(out, |rows| dots(rows.map(|row| as_format::<Self, $format>(w(row))), [x]).map(|[out]| out));
                 }
 
                 #[inline(always)]
@@ -172,7 +196,7 @@ mod own {
     }
 
     /// Four rows of activations and two of weights at a time: eight independent sums for the processor's pipelines. The rows of
-    /// activations that are left take four of weights, which are in the cache by then; a single one reads them from memory, row by row.
+    /// activations that are left take four of weights, which are in the cache by then.
     #[inline(always)]
     fn tile<'a, F: Format + 'a>(
         w: &impl Fn(usize) -> &'a [F],
@@ -181,11 +205,6 @@ mod own {
         columns: Range<usize>,
         store: &dyn Fn(usize, usize, &[f32]),
     ) {
-        if rows.len() == 1 {
-            let x = x(rows.start);
-            columns.for_each(|column| store(rows.start, column, &dots([w(column)], [x])[0]));
-            return;
-        }
         let mut row = rows.start;
         while row < rows.end {
             let (mut column, together) = (columns.start, if row + 4 <= rows.end { 4 } else { 1 });

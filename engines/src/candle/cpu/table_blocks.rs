@@ -119,7 +119,7 @@ pub(super) fn dot<T: TableBlock>(w: &[T], x: &[Q8]) -> f32 {
         });
         #[allow(clippy::cast_precision_loss, reason = "32 products of bytes are below 2^24")]
         let sum = terms.sum::<i32>() as f32;
-        block.scale(part) * x.scale * sum
+        block.scale(part) * x.scale() * sum
     };
     parts.zip(x).map(product).sum()
 }

@@ -183,7 +183,7 @@ fn copies_of_weights_follow_from_the_types_and_not_from_a_fit() {
     };
     let (bytes, parts, wide) = memory(&large());
     let expected = copying().copied_bytes(&parameters, &large().types).as_f64();
-    assert_eq!(parts.copies, expected);
+    assert!((parts.copies - expected).abs() < 1e-6 * expected, "{} {expected}", parts.copies);
     assert!((parts.total() / bytes - 1.0).abs() < 1e-9, "{parts:?} {bytes}");
     // What the machine has besides: the program and 300 bytes per entry of the vocabulary.
     assert!((parts.other / (20e6 + 300.0 * 32_000.0) - 1.0).abs() < 0.3, "{parts:?}");

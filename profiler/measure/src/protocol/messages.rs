@@ -154,7 +154,7 @@ pub struct Examine {
 #[serde(rename_all = "snake_case")]
 pub enum FromWorker {
     /// The engine is open.
-    Opened(Opened),
+    Opened(Box<Opened>),
     /// The session is ready.
     Loaded(Box<Loaded>),
     /// The session is dropped.

@@ -28,7 +28,7 @@ pub fn serve(socket: &Path) -> Result<(), Error> {
             (_, ToWorker::Quit) => break,
             (engine, ToWorker::Open(options)) => OpenEngine::open(&options).map(|(opened, reply)| {
                 *engine = Some(opened);
-                FromWorker::Opened(reply)
+                FromWorker::Opened(Box::new(reply))
             }),
             (Some(engine), ToWorker::Load(load)) => {
                 engine.load(&load, &status, &mut notify).map(|loaded| FromWorker::Loaded(Box::new(loaded)))

@@ -33,8 +33,11 @@ const PARTS: &[Line] = &[
     ("  predicted for a full context", |m| bytes(&m.predicted_bytes)),
 ];
 
-/// Parts of it that only some engines and models have; they follow the line of this label.
-const PARTS_OF_SOME: &[(&str, &str, fn(&MemoryFile) -> Option<u64>)] = &[
+/// The label of the line before it, its own label, and its bytes where the case has them.
+type PartOfSome = (&'static str, &'static str, fn(&MemoryFile) -> Option<u64>);
+
+/// Parts of it that only some engines and models have.
+const PARTS_OF_SOME: &[PartOfSome] = &[
     ("weights, anonymous", "weights, copies in the engine's layout", |m| m.copied_bytes),
     ("KV cache", "recurrent states", |m| m.state_bytes),
 ];
