@@ -218,7 +218,8 @@ fn a_different_plan_cannot_be_resumed() {
     other.design.seed = 5;
     let error = run(&other).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Usage);
-    assert!(error.with_advice().contains("has another plan: `seed` differs; resume with the same options"), "{error}");
+    assert!(error.with_advice().contains("has another plan: `seed` differs: 20240817 there, 5 here"), "{error}");
+    assert!(error.advice().is_some_and(|advice| advice.contains("resume")), "{}", error.with_advice());
     let again = run(&resumed(&options, &done)).unwrap();
     assert_eq!(again.file.cases, done.file.cases, "nothing remained");
 }

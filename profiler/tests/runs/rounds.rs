@@ -9,8 +9,8 @@ use traces::Nanos;
 
 use crate::fixture::{Fixture, open, resumed, run, run_until};
 
-/// Two workers, two prompts, three rounds without jitter. The last round has the requests 11 and 12 of each session: before it are
-/// two of warm-up, and two rounds of two prompts with a clean and a stepped request each.
+/// Two workers, two prompts, three rounds without jitter. A session has two requests of warm-up, and two of its prompt in the first
+/// round, a clean and a stepped one; the session of the last prompt has all later requests. Its last round begins with request 9.
 fn disturbed_options(fixture: &Fixture, out: &str, disturbance: Option<&str>) -> Options {
     let mut settings = vec![("jitter_percent", "0")];
     settings.extend(disturbance.map(|requests| ("spell", requests)));
@@ -33,7 +33,7 @@ fn rounds(case: &Case) -> (Vec<usize>, Vec<usize>) {
 fn a_disturbed_block_is_repeated_and_no_figure_includes_it() {
     let fixture = Fixture::new();
     let quiet = run(&disturbed_options(&fixture, "quiet", None)).unwrap();
-    let disturbed = run(&disturbed_options(&fixture, "disturbed", Some("11-11:50"))).unwrap();
+    let disturbed = run(&disturbed_options(&fixture, "disturbed", Some("9-9:50"))).unwrap();
     let again: Vec<&Case> = disturbed.file.cases.iter().filter(|case| !rounds(case).1.is_empty()).collect();
     assert_eq!(again.len(), 2, "one prompt on both workers");
     assert_eq!(again[0].prompt, again[1].prompt);
@@ -63,7 +63,7 @@ fn a_disturbed_block_is_repeated_and_no_figure_includes_it() {
 #[test]
 fn a_permanent_disturbance_exhausts_the_repetitions_and_has_a_warning() {
     let fixture = Fixture::new();
-    let outcome = run(&disturbed_options(&fixture, "run", Some("11-99:50"))).unwrap();
+    let outcome = run(&disturbed_options(&fixture, "run", Some("9-99:50"))).unwrap();
     for case in &outcome.file.cases {
         assert_eq!((case.status, rounds(case)), (Status::Ok, (vec![0, 1, 2], vec![2, 2, 2])));
         assert!(case.samples.last().unwrap().disturbed.is_some(), "kept with its reason");
@@ -75,7 +75,7 @@ fn a_permanent_disturbance_exhausts_the_repetitions_and_has_a_warning() {
 #[test]
 fn a_run_that_ends_before_a_block_is_repeated_is_resumed_there() {
     let fixture = Fixture::new();
-    let options = disturbed_options(&fixture, "run", Some("11-11:50"));
+    let options = disturbed_options(&fixture, "run", Some("9-9:50"));
     // 8 of warm-up, 8 + 8 + 4 of the rounds, and the first of two repetitions.
     let cut = run_until(&options, 29).unwrap();
     let open = cut.file.cases.iter().filter(|case| case.status == Status::Skipped);
