@@ -20,8 +20,10 @@ pub(in super::super) fn check(priority: Priority) -> Result<(), EngineError> {
     };
     let attempt = move || {
         let parameters = libc::sched_param { sched_priority };
+        // SAFETY: it has no conditions.
+        let this = unsafe { libc::pthread_self() };
         // SAFETY: the thread is the calling one, and the parameters live during the call.
-        unsafe { libc::pthread_setschedparam(libc::pthread_self(), policy, &raw const parameters) }
+        unsafe { libc::pthread_setschedparam(this, policy, &raw const parameters) }
     };
     let thread = std::thread::Builder::new().name("priority".to_owned()).spawn(attempt);
     let outcome = thread.map(std::thread::JoinHandle::join);

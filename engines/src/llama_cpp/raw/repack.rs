@@ -85,6 +85,7 @@ fn takes(device: sys::ggml_backend_dev_t, memory: sys::ggml_backend_buffer_type_
         return false;
     }
     let [inputs, outputs] = SIZE;
+    #[allow(clippy::multiple_unsafe_ops_per_block, reason = "one reason for all of them")]
     // SAFETY: the context has room for the three tensors, and the sizes are whole blocks of every type.
     let (weight, product) = unsafe {
         let weight = sys::ggml_new_tensor_2d(context, type_, inputs, outputs);
