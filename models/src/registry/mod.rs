@@ -2,6 +2,7 @@
 
 mod entries;
 mod entry;
+mod shapes;
 
 pub use entries::MODELS;
 pub use entry::{Entry, Mirror, Source, Wheel};

@@ -121,7 +121,7 @@ fn model_text(view: &RunView<'_>, model: &PlannedModel) -> String {
     )
 }
 
-/// For a server nobody read the file: that it has these weights is the user's word.
+/// The note for a model that a server runs: this program did not read its file there, and has the user's word that the weights are these.
 fn on_word(view: &RunView<'_>, model: &PlannedModel) -> String {
     let weights = served_weights(view.file).into_iter().filter(|weights| weights.model == model.name);
     let mut servers: Vec<String> = weights.map(|weights| weights.server).collect();

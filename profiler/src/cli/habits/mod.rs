@@ -6,6 +6,7 @@
 mod answer;
 mod command_line;
 mod commands;
+mod conversions;
 mod flags;
 mod run_words;
 mod values;
