@@ -65,6 +65,19 @@ fn every_null_has_a_reason() {
     }
 }
 
+/// The two have the same machine, and the requests of one scatter by up to 40 %: the interval contains the limit.
+#[test]
+fn a_gate_whose_interval_is_too_wide_is_not_judged() {
+    let folder = folder();
+    let line = "run -e mock -e again=mock -m tiny.gguf --prompts three.toml -n 8 -r 3 -t 2 --set mock.jitter_percent=40 --set again.jitter_percent=0";
+    folder.run(line).ends_with(0);
+    let done = folder.run("compare --gate decode_tps=1").ends_with(1);
+    assert!(done.out.contains("not judged"), "{}", done.out);
+    assert!(done.err.contains("cannot be judged: -1.0 % is within the interval"), "{}", done.err);
+    assert!(done.err.contains("more rounds are needed"), "{}", done.err);
+    folder.run("compare --gate decode_tps=5").ends_with(0);
+}
+
 #[test]
 fn a_gate_fails_only_if_the_whole_interval_is_beyond_it() {
     let folder = folder();

@@ -9,6 +9,8 @@ pub(super) enum Answer {
     Words(Vec<String>),
     /// One command line for each.
     Choices(Vec<Vec<String>>),
+    /// A test of its own with these options, beside those that other options ask for.
+    Test(Vec<String>),
     /// A setting of the engine llama-cpp: its key and values, in one run each.
     Setting(&'static str, Vec<String>),
     /// The host of a server.
@@ -31,7 +33,7 @@ impl Answer {
     /// The answer in a few words.
     pub(super) fn note(&self) -> String {
         match self {
-            Self::Words(words) => words.join(" "),
+            Self::Words(words) | Self::Test(words) => words.join(" "),
             Self::Choices(choices) => {
                 let shown: Vec<String> = choices.iter().map(|words| words.join(" ")).collect();
                 format!("{}, in one run each", shown.join(" and "))

@@ -15,6 +15,8 @@ pub(super) struct CommandLine {
     pub(super) words: Vec<String>,
     /// Several values for one option, where each needs a command of its own.
     choices: Vec<Vec<Vec<String>>>,
+    /// Tests of a prompt and a generation, each in a command of its own beside what the other words ask for.
+    tests: Vec<Vec<String>>,
     /// Settings of the engine llama-cpp with their values.
     settings: Vec<(&'static str, Vec<String>)>,
     /// Host and port of a server.
@@ -35,6 +37,7 @@ impl CommandLine {
             verb: verb.to_owned(),
             words: Vec::new(),
             choices: Vec::new(),
+            tests: Vec::new(),
             settings: Vec::new(),
             host: None,
             port: None,
@@ -53,6 +56,7 @@ impl CommandLine {
                     self.words.extend_from_slice(pair);
                 }
             }),
+            Answer::Test(words) => self.tests.push(words),
             Answer::Setting(key, values) => {
                 // The last one counts.
                 self.settings.retain(|(known, _)| *known != key);
@@ -86,18 +90,44 @@ impl CommandLine {
                 None => self.words.extend(["-m".to_owned(), format!("OWNER/REPO:{file}")]),
             }
         }
-        let mut variants = vec![self.words.clone()];
-        for choice in &self.choices {
-            let more = |words: &Vec<String>| {
-                choice.iter().map(|chosen| [words.clone(), chosen.clone()].concat()).collect::<Vec<_>>()
-            };
-            variants = variants.iter().flat_map(more).collect();
-        }
+        let mut variants = self.variants();
         variants.truncate(MOST_LINES);
         let several = variants.len() > 1;
         let lines: Vec<String> =
             variants.into_iter().enumerate().map(|(number, words)| self.one(words, number, several)).collect();
         lines.join(" && ")
+    }
+
+    /// The words of each command: one for each combination of the choices, and one for each of these with each test.
+    fn variants(&self) -> Vec<Vec<String>> {
+        let work = self.words.iter().chain(self.choices.iter().flatten().flatten());
+        let has_work = work.into_iter().any(|word| says_the_work(word));
+        let mut variants = if has_work || self.tests.is_empty() {
+            combined(self.words.clone(), self.choices.iter())
+        } else {
+            Vec::new()
+        };
+        for test in &self.tests {
+            let mut words = Vec::new();
+            let mut rest = self.words.iter();
+            while let Some(word) = rest.next() {
+                match says_the_work(word) {
+                    true if word.starts_with("--") && word.contains('=') => {}
+                    true => drop(rest.next()),
+                    false => words.push(word.clone()),
+                }
+            }
+            words.extend(test.iter().cloned());
+            let others = self.choices.iter().filter(|choice| !choice.iter().flatten().any(|word| says_the_work(word)));
+            variants.extend(combined(words, others));
+        }
+        let mut distinct: Vec<Vec<String>> = Vec::new();
+        for variant in variants {
+            if !distinct.contains(&variant) {
+                distinct.push(variant);
+            }
+        }
+        distinct
     }
 
     /// Adds the address of a server that is given by host and port.
@@ -167,6 +197,21 @@ impl CommandLine {
         }
         line
     }
+}
+
+/// Whether a word is an option for the tokens of a prompt or of an answer.
+fn says_the_work(word: &str) -> bool {
+    ["--prompt-tokens", "--prompt", "-n"].contains(&word.split('=').next().unwrap_or_default())
+}
+
+/// These words with each combination of the choices.
+fn combined<'a>(words: Vec<String>, choices: impl Iterator<Item = &'a Vec<Vec<String>>>) -> Vec<Vec<String>> {
+    choices.fold(vec![words], |variants, choice| {
+        let more = |words: &Vec<String>| {
+            choice.iter().map(|chosen| [words.clone(), chosen.clone()].concat()).collect::<Vec<_>>()
+        };
+        variants.iter().flat_map(more).collect()
+    })
 }
 
 /// The engine that has llama.cpp's settings.

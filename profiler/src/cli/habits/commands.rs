@@ -4,6 +4,8 @@ use std::ffi::OsString;
 
 use clap::Command;
 
+use super::flags::{FLAGS, Flag, SHORT_OF_HYPERFINE, Values};
+
 /// A word that is a command of another program, or another program's name.
 pub(super) struct Habit {
     /// Its spellings.
@@ -107,13 +109,18 @@ fn commands_of_hyperfine(words: Vec<OsString>) -> Vec<OsString> {
             words.map(|word| OsString::from(word.trim_matches(['\'', '"']))).collect()
         })
     };
-    let is_option = |word: &OsString| word.to_string_lossy().starts_with('-');
+    let takes_value = |word: &OsString| {
+        let is_switch = |flag: &Flag| flag.values == Values::None && flag.names.iter().any(|name| word == name);
+        word.to_string_lossy().starts_with('-') && !FLAGS.iter().any(is_switch)
+    };
     let mut kept: Vec<OsString> = Vec::new();
     let mut after_option = false;
     for word in words {
         let is_text = word.to_string_lossy().contains(char::is_whitespace);
-        let next_after_option = is_option(&word);
-        match inner(&word) {
+        let next_after_option = takes_value(&word);
+        let long = SHORT_OF_HYPERFINE.iter().find(|(short, _)| word == *short);
+        let word = long.map_or(word, |(_, long)| OsString::from(long));
+        match inner(&word).filter(|_| !after_option) {
             Some(words) => kept.extend(words),
             // Another command of a shell. After an option it is its value.
             None if is_text && !after_option => {}

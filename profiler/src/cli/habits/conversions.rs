@@ -27,7 +27,11 @@ pub(super) fn generated(values: &[String]) -> Option<Answer> {
 
 pub(super) fn prompt_and_generation(values: &[String]) -> Option<Answer> {
     let (prompt, generation) = values.first()?.split_once(',')?;
-    Some(words(["--prompt-tokens", prompt, "-n", generation]))
+    let generation = match generated(&[generation.to_owned()])? {
+        Answer::Words(words) => words,
+        _ => return None,
+    };
+    Some(Answer::Test([["--prompt-tokens", prompt].map(str::to_owned).to_vec(), generation].concat()))
 }
 
 pub(super) fn depth(values: &[String]) -> Option<Answer> {

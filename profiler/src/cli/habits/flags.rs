@@ -40,6 +40,11 @@ impl Flag {
         }
     }
 
+    /// Whether only hyperfine has it.
+    fn is_of_hyperfine(&self) -> bool {
+        self.of == HYPERFINE && self.other.is_none()
+    }
+
     /// Every program that has it.
     #[cfg(test)]
     pub(super) fn programs(&self) -> String {
@@ -52,6 +57,24 @@ impl Flag {
         Self { other: Some((is_text, program)), ..self }
     }
 }
+
+/// Whether some of these words is an option that only hyperfine has: then its short options have its meaning.
+pub(super) fn are_of_hyperfine<'a>(words: impl IntoIterator<Item = &'a str>) -> bool {
+    words.into_iter().any(|word| {
+        let name = word.split('=').next().unwrap_or_default();
+        FLAGS.iter().any(|flag| flag.is_of_hyperfine() && flag.names.contains(&name))
+    })
+}
+
+/// Short options of hyperfine that other programs or this one have with another meaning, and their long forms.
+pub(super) const SHORT_OF_HYPERFINE: [(&str, &str); 6] = [
+    ("-C", "--conclude"),
+    ("-c", "--cleanup"),
+    ("-m", "--min-runs"),
+    ("-n", "--command-name"),
+    ("-p", "--prepare"),
+    ("-s", "--setup"),
+];
 
 fn is_text(value: &str) -> bool {
     list(value).is_none()

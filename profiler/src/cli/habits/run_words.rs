@@ -6,6 +6,7 @@ use std::path::Path;
 use clap::{ArgAction, Command};
 
 use super::super::advice::UsageError;
+use super::answer::list;
 use super::command_line::CommandLine;
 use super::flags::Values;
 use super::{flags, values};
@@ -138,6 +139,14 @@ pub(super) fn run(words: Vec<OsString>, program: &Command) -> Result<Vec<OsStrin
         }
     }
     let mut waiting: Vec<OsString> = rest.collect();
+    // `-p` before a text is a prompt in llama-cli, and a command before each run in hyperfine.
+    if flags::are_of_hyperfine(waiting.iter().filter_map(|word| word.to_str())) {
+        for place in 1..waiting.len() {
+            if waiting[place - 1] == "-p" && waiting[place].to_str().is_some_and(|value| list(value).is_none()) {
+                waiting[place - 1] = "--prepare".into();
+            }
+        }
+    }
     waiting.reverse();
     while let Some(word) = waiting.pop() {
         let Some(text) = word.to_str().map(str::to_owned) else {
