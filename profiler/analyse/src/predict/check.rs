@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::CeilingBasis;
 use super::prediction::{Figure, PREDICTION_VERSION, Prediction};
+use crate::warnings::FullMemory;
 use record::{Action, Case, Error, RunFile, Sample, Status};
 use statistics::median;
 
@@ -174,6 +175,12 @@ fn notes(
     if file.plan.kv_type != prediction.kv_type {
         let (predicted, measured) = (&prediction.kv_type, &file.plan.kv_type);
         notes.push(format!("not the same KV cache: predicted {predicted}, measured {measured}"));
+    }
+    if let Some(evidence) = FullMemory::of(file).in_words() {
+        notes.push(format!(
+            "the memory of the machine was full during {}: {evidence}. A process has less resident memory then than it needs, and weights are read again, so the errors of memory, loads and rates are not those of the estimate alone",
+            file.name
+        ));
     }
     if prediction.rests_on.iter().any(|run| run.starts_with(&format!("{}: ", file.name))) {
         notes.push(format!(

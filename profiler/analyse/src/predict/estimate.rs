@@ -9,6 +9,7 @@ use models::{Bytes, Spec};
 use super::call::{Call, Key};
 use super::ceiling_basis::CeilingBasis;
 use super::extrapolation::PositionRange;
+use super::fit::Fit;
 use super::fitted_models::{FittedModels, load_features, overhead_features};
 use super::memory::{MemoryNeed, weight_use};
 use super::observe::{BATCH, ForwardPass, PassShape, RunObservations, observe};
@@ -23,6 +24,10 @@ const SIZES: f64 = 0.005;
 const MEMORY: f64 = 0.05;
 /// Files with a smaller ratio of sizes do not show the cost of loading a byte.
 const LIKE_FILES: f64 = 1.5;
+/// The largest relative half-width of an interval of a load, and of the memory: the ends of a wider one differ by more than nine times,
+/// and that of a memory begins at 0. Such an interval is no information.
+const WIDEST_LOAD: f64 = 2.0;
+const WIDEST_MEMORY: f64 = 1.0;
 /// Decodes that are evaluated: time grows linearly with the position, so a few give the mean.
 const POSITIONS: usize = 9;
 
@@ -195,6 +200,13 @@ fn rate(sum: &Result<Sum, Reason>, tokens: f64, far: f64) -> Recorded<Figure> {
     sum.as_ref().map(rate).map_err(Reason::clone).into()
 }
 
+/// Why the fit of a figure to vocabularies and files gives no useful interval.
+fn misfit(cost: &Fit, what: &str) -> String {
+    let cases = if cost.points == 1 { "case".to_owned() } else { format!("{} cases", cost.points) };
+    let error = if cost.error > 10.0 { "more than 1000".to_owned() } else { format!("{:.0}", cost.error * 100.0) };
+    format!("the {what} of the measured {cases} follow from vocabulary and file only within {error} %")
+}
+
 impl Estimator<'_> {
     fn estimates(&self, prediction: &mut Prediction, seen: &[RunObservations], rates: Option<&Ceilings>) {
         let models = FittedModels::fit(seen, self.settings.threads, self.basis, self.weight_use.experts_by_row);
@@ -341,6 +353,16 @@ impl Estimator<'_> {
         let overhead = cost.value(&self.features(overhead_features));
         let value = known + overhead;
         let half = (SIDES * (overhead * cost.error.hypot(far)).hypot(known * SIZES)).max(MEMORY * value);
+        if half >= WIDEST_MEMORY * value {
+            prediction.memory_bytes = Figure::Bound(known).into();
+            prediction.remarks.push(format!(
+                "memory: {} {}: a lower bound, without the engine's memory besides weights and cache",
+                misfit(cost, "memory besides weights and cache"),
+                self.measure_more()
+            ));
+            self.set_parts(prediction, parts);
+            return;
+        }
         prediction.memory_bytes = Figure::Estimate { value, low: (value - half).max(0.0), high: value + half }.into();
         self.set_parts(prediction, MemoryParts { other: overhead, ..parts });
     }
@@ -354,12 +376,17 @@ impl Estimator<'_> {
             let more = if known { 0.0 } else { self.more_to_read(models.loaded, rates) };
             ((seconds + more).max(seconds / 2.0), SIDES * cost.error.hypot(far))
         });
+        let without = match &models.load {
+            None => "no run loaded from a warm page cache".to_owned(),
+            Some(cost) => format!("{} {}", misfit(cost, "loads from a warm page cache"), self.measure_more()),
+        };
+        let warm = warm.filter(|(_, half)| *half <= WIDEST_LOAD);
         prediction.load_warm_s = match warm {
             Some((seconds, half)) => Figure::within(seconds, half).into(),
             None => {
-                prediction.remarks.push("load: no run loaded from a warm page cache: a lower bound".to_owned());
+                prediction.remarks.push(format!("load: {without}: a lower bound"));
                 let read = rates.and_then(|rates| rates.file_read_warm.value());
-                self.read_bound(read, "neither a warm load nor the read rate of the page cache was measured")
+                self.read_bound(read, format!("{without}, and the read rate of the page cache was not measured"))
             }
         };
         let cold = self.read_time(rates.and_then(|rates| rates.file_read_cold.value()));
@@ -369,8 +396,13 @@ impl Estimator<'_> {
                 Figure::within(seconds, (warm * half).hypot(read * SIDES * spread) / seconds).into()
             }
             (_, None) => Recorded::absent("the read rate of storage was not measured"),
-            (None, _) => Recorded::absent("no run loaded from a warm page cache, which a cold load includes"),
+            (None, _) => Recorded::absent(format!("it includes a warm load, and {without}")),
         };
+    }
+
+    /// What makes an interval narrower.
+    fn measure_more(&self) -> String {
+        format!("(measure {} with models of more sizes)", self.settings.engine)
     }
 
     /// Where the loaded files are too similar to fit the cost of a byte: the difference of this file at the read rate of the page cache.
@@ -397,7 +429,7 @@ impl Estimator<'_> {
     }
 
     /// The bound of a load: the seconds to read the file at a rate; `without` is the reason where there is no rate.
-    fn read_bound(&self, rate: Option<Spread>, without: &str) -> Recorded<Figure> {
+    fn read_bound(&self, rate: Option<Spread>, without: impl Into<Reason>) -> Recorded<Figure> {
         Recorded::of(self.read_time(rate).map(|(seconds, _)| Figure::Bound(seconds)), without)
     }
 

@@ -248,6 +248,59 @@ fn a_larger_model_is_as_fast_as_the_machine_makes_it() {
     assert!(found.load_cold_s.value().unwrap().value() > found.load_warm_s.value().unwrap().value());
 }
 
+/// Two models of one vocabulary, whose loads and memories differ much: without one of them the other says nothing of it.
+#[test]
+fn an_interval_that_is_too_wide_is_a_lower_bound_with_its_reason() {
+    let mut runs = run_file(&[&small(), &medium()]);
+    for (case, load_s) in runs.cases.iter_mut().zip([9.0, 0.01]) {
+        case.memory.load_s = load_s.into();
+    }
+    for sample in &mut runs.cases[1].samples {
+        sample.memory_peak_bytes = 900_000_000_000.into();
+    }
+    let found = predict(&large(), &settings(1), &[&runs], None).unwrap();
+    let figures = [&found.load_warm_s, &found.memory_bytes];
+    assert!(figures.iter().all(|figure| matches!(figure, Recorded::Present(Figure::Bound(_)))), "{figures:?}");
+    let remark = |start: &str| found.remarks.iter().find(|remark| remark.starts_with(start)).unwrap();
+    for (start, what) in [("load: ", "loads from a warm page cache"), ("memory: ", "memory besides weights and cache")]
+    {
+        let remark = remark(start);
+        assert!(remark.contains(&format!("the {what} of the measured 2 cases follow")), "{remark}");
+        assert!(remark.contains("a lower bound") && remark.contains("measure candle with"), "{remark}");
+    }
+    let reason = found.load_cold_s.reason().unwrap().as_str();
+    assert!(reason.starts_with("it includes a warm load, and the loads"), "{reason}");
+    assert!(found.decode_tps.value().unwrap().interval().is_some(), "rates follow from operations");
+}
+
+/// The record of a machine that had too little memory says so beside the errors.
+#[test]
+fn a_check_against_a_run_in_full_memory_says_so() {
+    let runs = run_file(&[&small(), &medium()]);
+    let found = predict(&large(), &settings(1), &[&runs], None).unwrap();
+    let mut truth = run_file(&[&large()]);
+    let notes = |truth: &RunFile| check(&found, truth).unwrap().notes.join("\n");
+    assert!(!notes(&truth).contains("memory of the machine was full"));
+    let at = |refaults: u64| {
+        let mut conditions = record::Conditions::absent("not read");
+        conditions.group.refaults = refaults.into();
+        record::ConditionsAt { moment: record::Moment::Before, model: "large".to_owned(), conditions }
+    };
+    truth.conditions = vec![at(100), at(1_000_100)];
+    truth.environment.memory.page_bytes = 4096.into();
+    for sample in &mut truth.cases[0].samples {
+        (sample.latency_s, sample.memory_stall_s) = (2.0.into(), 0.5.into());
+    }
+    let text = notes(&truth);
+    assert!(
+        text.contains(
+            "the memory of the machine was full during planted: 4.10 GB of files were evicted and read again"
+        ),
+        "{text}"
+    );
+    assert!(text.contains("tasks waited for memory for 1000 ms during 2 samples"), "{text}");
+}
+
 #[test]
 fn ceilings_that_moved_move_the_estimate() {
     let runs = run_of(&[&small(), &medium()], (20e9, 0.0));

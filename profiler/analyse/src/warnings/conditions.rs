@@ -2,7 +2,9 @@
 //! groups, pressure.
 
 use super::Warning;
+use super::text::plural;
 use super::worst::worst;
+use models::Bytes;
 use record::environment::Conditions;
 use record::{Case, MemoryFile, Recorded, RunFile, Sample};
 
@@ -24,7 +26,8 @@ pub(super) fn warnings(file: &RunFile) -> Vec<Warning> {
     if let Some((samples, seconds, share)) = lost(|sample| sample.throttled_s.value()) {
         found.push(Warning::GroupThrottled(samples, seconds, share));
     }
-    if let Some((samples, seconds, share)) = lost(|sample| sample.memory_stall_s.value()) {
+    let memory = FullMemory::of(file);
+    if let Some((samples, seconds, share)) = memory.waits {
         found.push(Warning::MemoryPressure(samples, seconds, share));
     }
     if let Some((samples, seconds, share)) = lost(|sample| sample.io_stall_s.value()) {
@@ -36,11 +39,7 @@ pub(super) fn warnings(file: &RunFile) -> Vec<Warning> {
     let remote = worst(&file.cases, |case| remote(&case.memory), REMOTE);
     found.extend(remote.map(|(cases, worst, share)| Warning::RemoteMemory(cases, worst, share)));
     if let (Some(first), Some(last)) = (file.conditions.first(), file.conditions.last()) {
-        found.extend(between(
-            &first.conditions,
-            &last.conditions,
-            file.environment.memory.page_bytes.value().unwrap_or(4096),
-        ));
+        found.extend(between(&first.conditions, &last.conditions, memory));
     }
     found.extend(
         file.conditions
@@ -52,8 +51,46 @@ pub(super) fn warnings(file: &RunFile) -> Vec<Warning> {
     found
 }
 
+/// What a record shows of a memory that was full. A process then has less resident memory than it needs, and weights are read again.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct FullMemory {
+    /// Clean samples during which tasks waited for memory: their number, the seconds of all of them, the largest share of a latency.
+    waits: Option<(usize, f64, f64)>,
+    /// Bytes of files that were evicted and read again during the run.
+    evicted_bytes: Option<u64>,
+    /// Swap in use before the run, in bytes.
+    swapped_bytes: Option<u64>,
+}
+
+impl FullMemory {
+    pub(crate) fn of(file: &RunFile) -> Self {
+        let memory = &file.environment.memory;
+        let page = memory.page_bytes.value().unwrap_or(4096);
+        let evicted = file.conditions.first().zip(file.conditions.last()).and_then(|(first, last)| {
+            let pages = |at: &record::ConditionsAt| at.conditions.group.refaults.value();
+            Some(pages(last)?.saturating_sub(pages(first)?) * page)
+        });
+        Self {
+            waits: lost(file, |sample| sample.memory_stall_s.value()),
+            evicted_bytes: evicted.filter(|&bytes| bytes > REFAULTS),
+            swapped_bytes: memory.swap_used_bytes.value().filter(|&bytes| bytes > 0),
+        }
+    }
+
+    /// The evidence in words; `None` without any.
+    pub(crate) fn in_words(self) -> Option<String> {
+        let evicted = self.evicted_bytes.map(|bytes| format!("{} of files were evicted and read again", Bytes(bytes)));
+        let waits = self.waits.map(|(samples, seconds, _)| {
+            format!("tasks waited for memory for {:.0} ms during {}", seconds * 1e3, plural(samples))
+        });
+        let swapped = self.swapped_bytes.map(|bytes| format!("{} of swap was in use before it", Bytes(bytes)));
+        let found: Vec<String> = [evicted, waits, swapped].into_iter().flatten().collect();
+        (!found.is_empty()).then(|| found.join(", "))
+    }
+}
+
 /// Changes from the first to the last conditions of a run.
-fn between(first: &Conditions, last: &Conditions, page: u64) -> Vec<Warning> {
+fn between(first: &Conditions, last: &Conditions, memory: FullMemory) -> Vec<Warning> {
     let mut found = Vec::new();
     let grown = |value: fn(&Conditions) -> Option<u64>| {
         Some(value(last)?.saturating_sub(value(first)?)).filter(|&grown| grown > 0)
@@ -62,8 +99,7 @@ fn between(first: &Conditions, last: &Conditions, page: u64) -> Vec<Warning> {
     if grown(|at| at.heat.core_throttles.value()).is_none() {
         found.extend(grown(|at| at.heat.package_throttles.value()).map(Warning::PackageThrottled));
     }
-    let read_again = grown(|at| at.group.refaults.value()).map(|pages| pages * page);
-    found.extend(read_again.filter(|&bytes| bytes > REFAULTS).map(Warning::Refaults));
+    found.extend(memory.evicted_bytes.map(Warning::Refaults));
     let turbo = |at: &Conditions| at.turbo.clone().map(|on| if on { "on" } else { "off" }.to_owned());
     let settings = [
         ("the frequency governor", &first.governor, &last.governor),

@@ -15,6 +15,7 @@ use crate::summary::Disturbances;
 
 pub use after::after;
 pub use before::{before, throttled};
+pub(crate) use conditions::FullMemory;
 
 use record::{Pass, ProbeEffect, RunFile, Status};
 

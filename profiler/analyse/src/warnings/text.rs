@@ -141,7 +141,7 @@ fn in_cases(cases: usize) -> String {
 }
 
 /// `1 sample`, `2 samples`.
-fn plural(samples: usize) -> String {
+pub(super) fn plural(samples: usize) -> String {
     format!("{samples} sample{}", if samples == 1 { "" } else { "s" })
 }
 
