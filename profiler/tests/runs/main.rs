@@ -209,6 +209,41 @@ fn an_interrupted_run_keeps_its_results_and_can_be_resumed() {
     assert!(report.unwrap().problems.is_empty());
 }
 
+/// One prompt has its first round, and the other none of it: each is warmed up directly before what it misses.
+#[test]
+fn a_resumed_run_warms_up_each_case_directly_before_its_first_request() {
+    let fixture = Fixture::new();
+    let mut options = fixture.options("run", &[]);
+    (options.design.runs, options.design.warmup) = (4, Some(1));
+    // The first round of both prompts, and the second of one of them.
+    let whole = run(&{
+        let mut whole = options.clone();
+        whole.output.out = Some(fixture.path("whole"));
+        whole
+    })
+    .unwrap();
+    let lines = |dir: &std::path::Path| -> Vec<(String, bool, usize)> {
+        let text = std::fs::read_to_string(dir.join("samples.jsonl")).unwrap();
+        let line = |line: &str| {
+            let sample: record::Sample = serde_json::from_str(line).unwrap();
+            (sample.case, sample.warmup, sample.round)
+        };
+        text.lines().map(line).collect()
+    };
+    let second = lines(&whole.dir).iter().position(|(_, warmup, round)| !warmup && *round == 1).unwrap();
+    let cut = run_until(&options, second + 3).unwrap();
+    let before = lines(&cut.dir).len();
+    let rest = run(&resumed(&options, &cut)).unwrap();
+    let added = lines(&rest.dir).split_off(before);
+    for case in &rest.file.cases {
+        assert_eq!(case.status, Status::Ok, "{:?}", case.error);
+        let first = added.iter().position(|(id, warmup, _)| *id == case.id && !warmup).unwrap();
+        let (id, warmup, _) = &added[first - 1];
+        assert!(*warmup && *id == case.id, "{} follows {id}: {added:?}", case.id);
+        assert!(added[first].2 > 0, "the first round was complete: {added:?}");
+    }
+}
+
 #[test]
 fn a_different_plan_cannot_be_resumed() {
     let fixture = Fixture::new();

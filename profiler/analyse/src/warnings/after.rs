@@ -38,8 +38,21 @@ pub fn after(file: &RunFile, probes: &[ProbeEffect]) -> Vec<Warning> {
     if bad > 0 {
         found.push(Warning::Failures(bad, file.cases.len()));
     }
-    let synthetic: Vec<String> =
-        file.plan.models.iter().filter(|model| model.synthetic).map(|model| model.name.clone()).collect();
+    let is_only_served = |model: &str| {
+        let mut cases = file.cases.iter().filter(|case| case.model == model).peekable();
+        let is_served = |case: &Case| file.identity(&case.engine).is_some_and(|engine| engine.device.is_remote());
+        cases.peek().is_some() && cases.all(is_served)
+    };
+    let synthetic: Vec<String> = file
+        .plan
+        .models
+        .iter()
+        .filter(|model| model.synthetic)
+        .map(|model| match is_only_served(&model.name) {
+            false => model.name.clone(),
+            true => format!("{} (the file that is named beside a server, which may have other weights)", model.name),
+        })
+        .collect();
     if !synthetic.is_empty() {
         found.push(Warning::Synthetic(synthetic));
     }

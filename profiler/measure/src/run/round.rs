@@ -94,7 +94,8 @@ fn report_precision(run: &mut ActiveRun<'_>, found: &[PrecisionReached], rule: S
     }
 }
 
-/// Runs what is missing of a round: the warm-up of cases that had none in this run, all passes of all cases, one design block after the other, then the disturbed design blocks again.
+/// Runs what is missing of a round: the warm-up of cases that had none in this run and miss something of the round, all passes of all cases,
+/// one design block after the other, then the disturbed design blocks again.
 fn run_round(
     run: &mut ActiveRun<'_>,
     pool: &mut WorkerPool<'_>,
@@ -106,16 +107,26 @@ fn run_round(
     let cells: Vec<DesignCell> = states.iter().map(CaseState::cell).collect();
     let order = rounds::order(&cells, block.together, run.plan().file.seed, round);
     for (turn, cases) in order.iter().enumerate() {
-        warm_up_cases(run, pool, block, states, cases, load_errors)?;
-        let mut missing: Vec<(Pass, usize)> = Vec::new();
+        // A resumed run has complete rounds. A case is warmed up in the first round that it misses something of, directly before it.
+        let cold: Vec<usize> = cases.iter().copied().filter(|&index| !states[index].warmed_up).collect();
+        let unready =
+            |run: &ActiveRun<'_>, state: &mut CaseState<'_>| !missing_passes(run, block, state, round).is_empty();
+        let needed: Vec<usize> =
+            cold.iter().copied().filter(|&index| !states[index].over && unready(run, &mut states[index])).collect();
+        warm_up_cases(run, pool, block, states, &needed, load_errors)?;
+        let mut missing: Vec<(Pass, usize, usize)> = Vec::new();
         for &index in cases {
-            let passes = missing_passes(run, block, &mut states[index], round);
-            missing.extend(passes.into_iter().map(|pass| (pass, index)));
+            // The number of counter sets is known only now: an earlier round may lack some of them.
+            let from = if needed.contains(&index) { 0 } else { round };
+            for round in from..=round {
+                let passes = missing_passes(run, block, &mut states[index], round);
+                missing.extend(passes.into_iter().map(|pass| (pass, index, round)));
+            }
         }
         let kinds: Vec<Pass> =
-            PASSES.iter().copied().filter(|kind| missing.iter().any(|(pass, _)| pass == kind)).collect();
+            PASSES.iter().copied().filter(|kind| missing.iter().any(|(pass, ..)| pass == kind)).collect();
         for pass in rounds::passes(&kinds, round, turn) {
-            for &(_, index) in missing.iter().filter(|(kind, _)| *kind == pass) {
+            for &(_, index, round) in missing.iter().filter(|(kind, ..)| *kind == pass) {
                 if run.is_interrupted() {
                     return Ok(());
                 }

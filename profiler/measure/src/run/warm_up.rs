@@ -24,7 +24,7 @@ impl LoadErrors {
     }
 }
 
-/// Warms up those of some cases that were not yet: the cases of a prompt round, in the order in which they will run.
+/// Warms up cases of a prompt round that were not yet, in the order in which they will run.
 pub(super) fn warm_up_cases(
     run: &mut ActiveRun<'_>,
     pool: &mut WorkerPool<'_>,
