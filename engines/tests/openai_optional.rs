@@ -82,7 +82,7 @@ fn with_the_model_named_no_list_is_needed() {
         let server = Server::start(vec![route("GET /v1/models", models), route("POST /v1/chat/completions", answer)]);
         let mut session = connect(&server.url(), &[NAMED, SHORT]).unwrap_or_else(|error| panic!("{way}: {error}"));
         let info = session.server().expect("a server").info();
-        assert!(info.without_models.is_some(), "{way}");
+        assert!(info.models.is_err(), "{way}");
         ask(session.as_mut()).unwrap_or_else(|error| panic!("{way}: {error}"));
         assert_eq!(server.bodies("POST /v1/chat/completions")[0]["model"], "acme/tiny");
         assert!(connect(&server.url(), &[SHORT]).is_err(), "{way}: without a name the list is needed");
@@ -103,7 +103,7 @@ fn mlx_lm_server_without_a_hub_cache_needs_no_list() {
     let mut session = connect(&server.url(), &[SHORT]).expect("it has a default model");
     let info = session.server().expect("a server").info();
     assert_eq!((info.software_name(), info.model.as_str()), ("mlx_lm.server", "default_model"));
-    let reason = info.without_models.expect("it has no list");
+    let reason = info.models.expect_err("it has no list");
     assert!(reason.as_str().contains("expected a list of models"), "{reason}");
     ask(session.as_mut()).expect("an answer");
 }

@@ -9,8 +9,8 @@ use analyse::compare::{Comparability, Outcome, Sides, THRESHOLD, compare};
 use analyse::summary::series;
 use engine_api::Advice as _;
 use record::{
-    CacheCeiling, Ceilings, Error, MemoryPoint, OpRow, PhaseOrOther, Reason, RecordedList, RunFile, Spread, Store,
-    ThreadCeilings, files,
+    CacheCeiling, CacheCeilings, Ceilings, Error, MemoryPoint, OpRow, PhaseOrOther, Reason, RecordedList, RunFile,
+    Spread, Store, ThreadCeilings, files,
 };
 use report::{Block, Content, FORMATS, TextOptions, content, markdown, text};
 use serde_json::Value;
@@ -285,7 +285,7 @@ fn rich(folder: &Path) -> RunFile {
     let threads = ThreadCeilings {
         threads: 1,
         memory_read: exactly(2e10).into(),
-        caches: RecordedList::new(vec![cache], "none"),
+        caches: CacheCeilings::measured(vec![cache], "none"),
         fma_f32: exactly(1.5e11).into(),
         dot_i8: exactly(6e11).into(),
         ..ThreadCeilings::absent(Reason::unrecorded())

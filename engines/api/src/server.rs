@@ -27,12 +27,10 @@ pub struct ServerInfo {
     pub cache: CacheBypass,
     /// Other facts that it reports (context length, model file, nodes), as JSON text where the value is more than a word.
     pub details: BTreeMap<String, String>,
-    /// The names of the models that it lists.
-    pub models: Vec<String>,
-    /// Why its list of models is not known; `None` where it is known.
-    pub without_models: Option<Reason>,
-    /// Why it is not known whether it works on requests of other clients; `None` where it says so.
-    pub without_load: Option<Reason>,
+    /// The names of the models that it lists, or why they are not known.
+    pub models: Result<Vec<String>, Reason>,
+    /// Whether it says if it works on requests of other clients, or why that is not known.
+    pub other_requests: Result<(), Reason>,
 }
 
 impl ServerInfo {
@@ -51,9 +49,8 @@ impl ServerInfo {
             pid: None,
             cache: CacheBypass::default(),
             details: BTreeMap::new(),
-            models: Vec::new(),
-            without_models: Some(reason.clone()),
-            without_load: Some(reason),
+            models: Err(reason.clone()),
+            other_requests: Err(reason),
         }
     }
 

@@ -44,7 +44,7 @@ pub(super) fn connect(
     };
     let software = found.software;
     let mut remote = ServerInfo {
-        software: found.unrecognised.map_or_else(|| Ok(software.name().to_owned()), Err),
+        software: found.name,
         version: found.version,
         model,
         url: http.base(),
@@ -53,12 +53,13 @@ pub(super) fn connect(
         cache: server_request::cache_bypass(software, &settings, &RefusedFields::default()),
         details: found.details,
         models: found.models,
-        without_models: found.without_models,
-        without_load: None,
+        other_requests: Ok(()),
     };
-    let (sources, without_load) = load::sources(&http, software, &remote.model);
+    let (sources, other_requests) = load::sources(&http, software, &remote.model);
     let has_log = software == Software::Tinygrad && process.is_some();
-    remote.without_load = without_load.filter(|_| !has_log);
+    if !has_log {
+        remote.other_requests = other_requests;
+    }
     let log = has_log.then(RefCell::default);
     let was_started_here = process.is_some();
     let refused = RefusedFields::default();
@@ -134,13 +135,14 @@ fn free_port() -> Result<u16, EngineError> {
 
 /// The model to use: the one of the settings, or the only one.
 fn model(http: &Http, found: &ServerIdentity, settings: &Settings) -> Result<String, EngineError> {
-    let names = || super::error::quote(&found.models.join(", "));
+    let models = found.listed();
+    let names = || super::error::quote(&models.join(", "));
     if let Some(model) = &settings.model {
         // These servers accept any name; the others report an unknown model themselves.
         let accepts_any =
             matches!(found.software, Software::LlamaServer | Software::Tinygrad | Software::LlamaCppPython);
-        if accepts_any && !found.models.is_empty() && !found.models.contains(model) {
-            let near = did_you_mean(nearest(model, found.models.iter().map(String::as_str)));
+        if accepts_any && !models.is_empty() && !models.contains(model) {
+            let near = did_you_mean(nearest(model, models.iter().map(String::as_str)));
             return Err(EngineError::unsupported(
                 NAME,
                 format!("the model `{model}`: {} at {} does not list it", found.software.name(), http.base()),
@@ -149,7 +151,7 @@ fn model(http: &Http, found: &ServerIdentity, settings: &Settings) -> Result<Str
         }
         return Ok(model.clone());
     }
-    match found.models.as_slice() {
+    match models {
         [only] => Ok(only.clone()),
         // It lists the models of the hub cache; this name is the model that it was started with.
         [] | [_, ..] if found.software == Software::MlxLm => Ok("default_model".to_owned()),
@@ -163,7 +165,7 @@ fn model(http: &Http, found: &ServerIdentity, settings: &Settings) -> Result<Str
         )),
         [..] => Err(EngineError::unsupported(
             NAME,
-            format!("a choice among {} models: {}", found.models.len(), names()),
+            format!("a choice among {} models: {}", models.len(), names()),
             "name one in the setting openai.model",
         )),
     }

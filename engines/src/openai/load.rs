@@ -85,8 +85,8 @@ const METRICS: &[(&str, LoadFigure)] = &[
     ("vllm:time_to_first_token_seconds_sum", FirstToken),
 ];
 
-/// The places of a server that answer as expected, and why it is not known whether it works on other requests.
-pub(super) fn sources(http: &Http, software: Software, model: &str) -> (Vec<LoadSource>, Option<Reason>) {
+/// The places of a server that answer as expected, and whether it says if it works on other requests, or why not.
+pub(super) fn sources(http: &Http, software: Software, model: &str) -> (Vec<LoadSource>, Result<(), Reason>) {
     let (mut found, mut load, mut reasons) = (Vec::new(), ServerLoad::default(), Vec::new());
     for &source in LoadSource::of(software) {
         if !found.is_empty() && matches!(source, LoadSource::Load | LoadSource::GetLoad) {
@@ -98,12 +98,12 @@ pub(super) fn sources(http: &Http, software: Software, model: &str) -> (Vec<Load
         }
     }
     if load.requests().is_some() || !load.tasks.is_empty() {
-        return (found, None);
+        return (found, Ok(()));
     }
     if reasons.is_empty() {
         reasons.push(format!("{} does not say how many requests it works on", software.name()));
     }
-    (found, Some(Reason::new(reasons.join(", "))))
+    (found, Err(Reason::new(reasons.join(", "))))
 }
 
 /// Reads all of these places.

@@ -190,14 +190,19 @@ impl Rule {
 #[derive(Debug)]
 pub(super) struct ServerIdentity {
     pub(super) software: Software,
-    /// Why the software was not recognised, where that is so.
-    pub(super) unrecognised: Option<Reason>,
+    /// The name of the software, or why it was not recognised.
+    pub(super) name: Result<String, Reason>,
     pub(super) version: Result<String, Reason>,
-    /// Names of the models that it lists, or of those that are loaded if it says which.
-    pub(super) models: Vec<String>,
-    /// Why the list of models is not known, where that is so.
-    pub(super) without_models: Option<Reason>,
+    /// Names of the models that it lists, or of those that are loaded if it says which; or why they are not known.
+    pub(super) models: Result<Vec<String>, Reason>,
     pub(super) details: BTreeMap<String, String>,
+}
+
+impl ServerIdentity {
+    /// The models that are known to be there.
+    pub(super) fn listed(&self) -> &[String] {
+        self.models.as_deref().unwrap_or_default()
+    }
 }
 
 /// What is known before a server is identified.
@@ -240,37 +245,33 @@ pub(super) fn identify(http: &Http, known: Known) -> Result<ServerIdentity, Requ
     if let Some((path, problem)) = answers.loading() {
         return Err(RequestError::new(&http.place("GET", path), problem));
     }
-    let without_models = match list_error {
+    let listed = models(&answers, rule);
+    let models = match list_error {
         // exo has a list of its instances. mlx_lm.server lists the hub cache, which may not exist, and has a default model.
         Some(error)
             if !known.model && rule.is_none_or(|rule| !matches!(rule.software, Software::Exo | Software::MlxLm)) =>
         {
             return Err(error);
         }
-        Some(error) => Some(Reason::new(error.to_string())),
-        None => None,
+        // LM Studio lists the loaded models at another path.
+        Some(error) if listed.is_empty() => Err(Reason::new(error.to_string())),
+        Some(_) | None => Ok(listed),
     };
-    let models = models(&answers, rule);
     Ok(match rule {
         Some(rule) => ServerIdentity {
             software: rule.software,
-            unrecognised: None,
+            name: Ok(rule.software.name().to_owned()),
             version: version(rule, &answers),
             models,
-            without_models,
             details: details(rule, &answers),
         },
-        None => {
-            let unrecognised = unknown(&answers);
-            ServerIdentity {
-                software: Software::Unknown,
-                version: Err(Reason::new("its software is not known")),
-                unrecognised: Some(unrecognised),
-                models,
-                without_models,
-                details: BTreeMap::new(),
-            }
-        }
+        None => ServerIdentity {
+            software: Software::Unknown,
+            version: Err(Reason::new("its software is not known")),
+            name: Err(unknown(&answers)),
+            models,
+            details: BTreeMap::new(),
+        },
     })
 }
 

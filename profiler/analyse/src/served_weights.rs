@@ -50,10 +50,10 @@ fn contradiction(model: &PlannedModel, server: &ServerFile) -> Option<String> {
     }
     let names = [model.name.as_str(), model.reference.as_str(), model.path.as_str()];
     let is_named = |listed: &String| names.iter().any(|name| are_alike(name, listed));
-    if server.listed_models.is_empty() || server.listed_models.iter().any(is_named) {
+    if server.listed_models().is_empty() || server.listed_models().iter().any(is_named) {
         return None;
     }
-    let listed: Vec<String> = server.listed_models.iter().map(|name| format!("`{name}`")).collect();
+    let listed: Vec<String> = server.listed_models().iter().map(|name| format!("`{name}`")).collect();
     let shown = &listed[..listed.len().min(MOST)];
     let more = listed.len() - shown.len();
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
@@ -93,9 +93,9 @@ mod tests {
             ..PlannedModel::absent("not recorded")
         };
         let server = ServerFile {
-            software: "llama-server".to_owned(),
+            software: "llama-server".to_owned().into(),
             url: "http://h:1".to_owned(),
-            listed_models: listed.iter().map(|name| (*name).to_owned()).collect(),
+            models: listed.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>().into(),
             details: details.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
             ..ServerFile::absent("not asked")
         };

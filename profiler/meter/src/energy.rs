@@ -4,13 +4,13 @@
 //! with `energy_uj`. The counters belong to the machine: they include the energy of other programs. They are files below a
 //! [`Root`], so tests run on recorded trees. `analyse` divides by tokens.
 
-use record::{Reason, Reasons};
+use record::Reason;
 use std::collections::BTreeMap;
 
 use engine_api::Phase;
 use traces::{Nanos, clock};
 
-use crate::counters::{Counter, EnergyDomain, Source};
+use crate::counters::{Counter, EnergyDomain, RequestedCounters, Source};
 use crate::root::{FileError, Root};
 
 const ZONES: &str = "/sys/class/powercap";
@@ -72,21 +72,24 @@ pub struct Energy {
 }
 
 impl Energy {
-    /// Opens the energy counters among `wanted`. `absent` gets the reasons for those that cannot be read.
-    pub fn open(root: Root, wanted: &[&'static Counter], absent: &mut Reasons) -> Self {
-        let requested: Vec<(&'static Counter, EnergyDomain)> =
-            wanted.iter().filter_map(|&counter| domain(counter).map(|domain| (counter, domain))).collect();
-        let (zones, unavailable) = if requested.is_empty() { (Vec::new(), BTreeMap::new()) } else { zones(&root) };
-        let mut counters = Vec::new();
-        for (counter, domain) in requested {
-            match unavailable.get(&domain) {
-                Some(reason) => {
-                    absent.insert(counter.name.to_owned(), reason.to_string());
-                }
-                None => counters.push((counter, domain)),
-            }
-        }
-        Self { root, zones, counters, last: None, read_at: None, gaps: 0, started: None, spans: Vec::new() }
+    /// Opens the energy counters among `requested`. Those that cannot be read get a reason.
+    pub(crate) fn open(root: Root, requested: RequestedCounters) -> (Self, RequestedCounters) {
+        let is_requested = requested.readable().into_iter().any(|counter| domain(counter).is_some());
+        let (zones, unavailable) = if is_requested { zones(&root) } else { (Vec::new(), BTreeMap::new()) };
+        let requested = requested.and(|counter| {
+            let reason = domain(counter).and_then(|domain| unavailable.get(&domain));
+            reason.map_or(Ok(()), |reason| Err(reason.clone()))
+        });
+        let readable = requested.readable().into_iter();
+        let counters = readable.filter_map(|counter| Some((counter, domain(counter)?))).collect();
+        let energy =
+            Self { root, zones, counters, last: None, read_at: None, gaps: 0, started: None, spans: Vec::new() };
+        (energy, requested)
+    }
+
+    /// Reads no counter.
+    pub(crate) fn none() -> Self {
+        Self::open(Root::system(), RequestedCounters::new(&[])).0
     }
 
     /// The counters that are read.

@@ -1,8 +1,10 @@
 //! [`Meter`]: the instruments of the process that computes.
 
-use record::{Reason, Reasons, Setting};
+use std::collections::BTreeMap;
 
-use crate::counters::{Counter, MAX_COUNTERS, Reading, Source};
+use record::{Reason, Setting};
+
+use crate::counters::{Counter, MAX_COUNTERS, Reading, RequestedCounters, Source};
 use crate::energy::Energy;
 use crate::load::MachineLoad;
 use crate::memory::Memory;
@@ -18,7 +20,7 @@ pub struct Meter {
     counters: Vec<&'static Counter>,
     backend: Backend,
     events: PerfCounters,
-    absent: Reasons,
+    absent: BTreeMap<&'static str, Reason>,
     energy: Energy,
 }
 
@@ -34,37 +36,43 @@ enum Backend {
 impl Meter {
     /// Opens the counters. [`Meter::absent`] has the reasons for those that this machine lacks.
     pub fn open(counters: &[&'static Counter]) -> Self {
-        let mut absent = Reasons::new();
-        let (offered, elsewhere): (Vec<_>, Vec<_>) =
-            counters.iter().copied().partition(|counter| counter.exists_here());
-        for counter in elsewhere {
-            let reason = format!("{} does not exist on {}", counter.name, std::env::consts::OS);
-            absent.insert(counter.name.to_owned(), reason);
-        }
-        let energy = Energy::open(Root::system(), &offered, &mut absent);
-        let offered: Vec<_> =
-            offered.into_iter().filter(|counter| !matches!(counter.source, Source::Energy(_))).collect();
-        let events = open_events(&offered, &mut absent);
-        let (mut present, process) = platform::OwnProcess::open(&offered, &mut absent);
-        for counter in present.iter().skip(MAX_COUNTERS) {
-            let reason =
-                format!("at most {MAX_COUNTERS} counters are read at once: name fewer with {}", Setting::Counters);
-            absent.insert(counter.name.to_owned(), reason);
-        }
-        present.truncate(MAX_COUNTERS);
-        Self { counters: present, backend: Backend::System(process), events, absent, energy }
+        let requested = RequestedCounters::new(counters).and(|counter| match counter.exists_here() {
+            true => Ok(()),
+            false => Err(reason!("{} does not exist on {}", counter.name, std::env::consts::OS)),
+        });
+        let (energy, requested) = Energy::open(Root::system(), requested);
+        let (events, requested) = open_events(requested);
+        let (process, requested) = platform::OwnProcess::open(requested);
+        Self::of(Backend::System(process), events, energy, requested)
     }
 
     /// Instruments of the virtual machine whose time passes on this thread. They read nothing of the real machine.
     pub fn virtual_machine(counters: &[&'static Counter]) -> Self {
-        let events = PerfCounters::open(Box::new(VirtualPmu::default()), counters, &mut Reasons::new());
+        let requested = RequestedCounters::new(counters);
+        let (events, _) = PerfCounters::open(Box::new(VirtualPmu::default()), requested.clone());
         let counted = events.counters();
-        let (mut present, other): (Vec<_>, Vec<_>) =
-            counters.iter().copied().partition(|counter| virtual_machine::has(counter) || counted.contains(counter));
-        present.truncate(MAX_COUNTERS);
-        let absent = other.iter().map(|counter| (counter.name.to_owned(), VIRTUAL.to_owned())).collect();
-        let energy = Energy::open(Root::system(), &[], &mut Reasons::new());
-        Self { counters: present, backend: Backend::Virtual, events, absent, energy }
+        // The reasons of the PMU advise on settings of a real machine.
+        let requested = requested.and(|counter| match virtual_machine::has(counter) || counted.contains(&counter) {
+            true => Ok(()),
+            false => Err(Reason::new(VIRTUAL)),
+        });
+        Self::of(Backend::Virtual, events, Energy::none(), requested)
+    }
+
+    fn of(backend: Backend, events: PerfCounters, energy: Energy, requested: RequestedCounters) -> Self {
+        let is_energy = |counter: &Counter| matches!(counter.source, Source::Energy(_));
+        let mut room = MAX_COUNTERS;
+        let requested = requested.and(|counter| {
+            if is_energy(counter) {
+                return Ok(());
+            }
+            room = room.checked_sub(1).ok_or_else(|| {
+                reason!("at most {MAX_COUNTERS} counters are read at once: name fewer with {}", Setting::Counters)
+            })?;
+            Ok(())
+        });
+        let counters = requested.readable().into_iter().filter(|counter| !is_energy(counter)).collect();
+        Self { counters, backend, events, absent: requested.absent(), energy }
     }
 
     /// Instruments that read nothing: the placeholder while the real ones are borrowed.
@@ -108,8 +116,8 @@ impl Meter {
         &self.counters
     }
 
-    /// Why each of the other counters is not read.
-    pub fn absent(&self) -> &Reasons {
+    /// Why each of the requested counters that neither [`Meter::counters`] nor [`Meter::energy`] has is not read, by name.
+    pub fn absent(&self) -> &BTreeMap<&'static str, Reason> {
         &self.absent
     }
 
@@ -177,14 +185,14 @@ impl Meter {
 
 /// The perf events of this system.
 #[cfg(target_os = "linux")]
-fn open_events(wanted: &[&'static Counter], absent: &mut Reasons) -> PerfCounters {
-    platform::open_events(wanted, absent)
+fn open_events(requested: RequestedCounters) -> (PerfCounters, RequestedCounters) {
+    platform::open_events(requested)
 }
 
 /// Elsewhere hardware counters are part of process accounting.
 #[cfg(not(target_os = "linux"))]
-fn open_events(_: &[&'static Counter], _: &mut Reasons) -> PerfCounters {
-    PerfCounters::none()
+fn open_events(requested: RequestedCounters) -> (PerfCounters, RequestedCounters) {
+    (PerfCounters::none(), requested)
 }
 
 /// Resident memory of this process in huge pages, in bytes. The kernel walks all mappings: do not call it inside a timed
@@ -222,15 +230,16 @@ mod tests {
         tally.add(&before, &after);
         let faults = meter.counters().iter().position(|c| c.name == "minor_faults").unwrap();
         assert!(tally.value(faults, meter.counters()[faults]).unwrap().value > 0.0);
-        for counter in default_counters() {
-            let energy = meter.energy.counters().any(|c| c.name == counter.name);
-            let present = energy || meter.counters().iter().any(|c| c.name == counter.name);
-            assert_ne!(
-                present,
-                meter.absent().contains_key(counter.name),
-                "{} is either read or explained",
-                counter.name
-            );
+    }
+
+    #[test]
+    fn counters_over_the_limit_have_a_reason() {
+        let _clock = traces::clock::VirtualClock::install();
+        let every: Vec<_> = crate::COUNTERS.iter().collect();
+        for mut meter in [Meter::open(&every), Meter::virtual_machine(&every)] {
+            let read = meter.counters().len() + meter.energy().counters().count();
+            assert_eq!(read + meter.absent().len(), every.len(), "each is read or has a reason");
+            assert!(meter.counters().len() <= MAX_COUNTERS);
         }
     }
 
@@ -253,7 +262,7 @@ mod tests {
                 let accounted = value("minor_faults").unwrap();
                 assert!(accounted > 1.0 && faults >= 0.9 * accounted, "{faults} of {accounted} faults");
             }
-            None => assert!(meter.absent()["page_faults"].len() > 20, "{:?}", meter.absent()),
+            None => assert!(meter.absent()["page_faults"].as_str().len() > 20, "{:?}", meter.absent()),
         }
     }
 

@@ -1,37 +1,10 @@
 //! The measured limits of the machine, and the probes of them during a run.
 
-use serde::{Deserialize, Serialize};
-
 use super::recorded::with_reasons;
-use super::{Moment, Reason, Reasons, Recorded, RecordedList};
+use super::{CacheCeilings, Moment, Reason, Reasons, Recorded, Spread};
 
 /// [`Ceilings::machine`] where time is virtual: the limits are those of the mock engine's machine.
 pub const SIMULATED: &str = "virtual";
-
-/// A measured rate (per second) or time, with its spread.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
-pub struct Spread {
-    /// The median of the repetitions: the value that is used.
-    pub median: f64,
-    /// The lowest.
-    pub low: f64,
-    /// The highest.
-    pub high: f64,
-    /// Repetitions.
-    pub n: usize,
-}
-
-impl Spread {
-    /// Median, smallest and largest of values; `None` without a finite one.
-    #[must_use]
-    pub fn of(values: &[f64]) -> Option<Self> {
-        let mut values: Vec<f64> = values.iter().copied().filter(|value| value.is_finite()).collect();
-        values.sort_by(f64::total_cmp);
-        let (lower, upper) = (values.get(values.len().checked_sub(1)? / 2)?, values.get(values.len() / 2)?);
-        let median = f64::midpoint(*lower, *upper);
-        Some(Self { median, low: *values.first()?, high: *values.last()?, n: values.len() })
-    }
-}
 
 with_reasons! {
     /// The limits of this machine, measured with the threads that engines compute on.
@@ -83,7 +56,7 @@ with_reasons! {
         /// The same in huge pages.
         pub memory_read_huge: Recorded<Spread>,
         /// Bytes per second read from each level of cache, level 1 first.
-        pub caches: RecordedList<CacheCeiling>,
+        pub caches: CacheCeilings,
         /// Bytes per second copied from memory to memory, counting each byte once.
         pub copy: Recorded<Spread>,
         /// Floating-point operations per second of fused multiply-adds in f32 (one is two operations).
@@ -92,7 +65,7 @@ with_reasons! {
         pub dot_i8: Recorded<Spread>,
         /// Seconds to pass an empty task to all threads and to wait for them.
         pub dispatch_s: Recorded<Spread>,
-        /// Why a level of cache is not in the list, under `caches.LEVEL`.
+        /// Entries of `reasons` under other names.
         #[serde(default, rename = "reasons", getter = "Self::reasons", skip_serializing_if = "Reasons::is_empty")]
         pub notes: Reasons,
     }
@@ -130,23 +103,9 @@ impl ThreadCeilings {
         if found.is_empty() {
             return self;
         }
-        let is_consistent = |cache: &&CacheCeiling| !found.iter().any(|(level, _)| *level == cache.level);
-        let kept: Vec<CacheCeiling> = self.caches.iter().filter(is_consistent).cloned().collect();
-        self.caches = RecordedList::new(kept, "every measured level contradicts another ceiling");
-        self.notes.extend(found.into_iter().map(|(level, reason)| (format!("caches.{level}"), reason.into())));
+        self.caches = self.caches.withhold(found, "every measured level contradicts another ceiling");
         self
     }
-}
-
-/// One level of cache.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct CacheCeiling {
-    /// 1 is the nearest to the core.
-    pub level: usize,
-    /// The size that these threads have of it together, in bytes.
-    pub size_bytes: u64,
-    /// Bytes per second that all threads read from it together.
-    pub read: Spread,
 }
 
 with_reasons! {
@@ -174,6 +133,7 @@ with_reasons! {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::CacheCeiling;
 
     #[test]
     fn a_spread_has_its_middle_and_its_ends() {
@@ -188,7 +148,7 @@ mod tests {
         ThreadCeilings {
             threads: 2,
             memory_read: about(memory).into(),
-            caches: RecordedList::new(caches.iter().enumerate().map(cache).collect(), "none"),
+            caches: CacheCeilings::measured(caches.iter().enumerate().map(cache).collect(), "none"),
             ..ThreadCeilings::absent("not measured")
         }
     }
@@ -205,7 +165,7 @@ mod tests {
         assert_eq!(levels, [1, 3], "level 3 is slower than the memory");
         let found = disturbed.without_contradictions();
         assert_eq!(found.caches.iter().map(|cache| cache.level).collect::<Vec<_>>(), [2]);
-        insta::assert_snapshot!(found.notes["caches.1"], @"it was measured at 90.00 GB/s, slower than level 2 (200.0 GB/s), which cannot be: the measurement was disturbed");
+        insta::assert_snapshot!(found.caches.reason_of(1).unwrap(), @"it was measured at 90.00 GB/s, slower than level 2 (200.0 GB/s), which cannot be: the measurement was disturbed");
         assert!(found.contradictions().is_empty());
     }
 
@@ -216,7 +176,10 @@ mod tests {
         assert_eq!(serde_json::to_string(&read).unwrap(), ceilings);
         let one = &read.threads[0];
         assert_eq!(one.caches.reason().unwrap(), &"none");
-        assert_eq!((one.copy.reason().unwrap(), one.notes.len()), (&"no memory".into(), 1));
+        assert_eq!(
+            (one.copy.reason().unwrap(), one.caches.reason_of(2).unwrap()),
+            (&"no memory".into(), &"too small".into())
+        );
         let probe = r#"{"moment":"round","round":3,"at":"t","model":"m","threads":1,"memory_read":null,"compute":2.5,"reasons":{"memory_read":"it failed"}}"#;
         let read: CeilingProbe = serde_json::from_str(probe).unwrap();
         assert_eq!((read.moment, read.memory_read.reason().unwrap()), (Moment::Round(3), &"it failed".into()));

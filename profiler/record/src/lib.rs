@@ -5,6 +5,7 @@
 
 mod atomic;
 mod attribution;
+mod cache_ceilings;
 mod case;
 mod case_notes;
 pub mod ceilings;
@@ -35,8 +36,10 @@ mod run;
 mod sample;
 mod samples;
 mod server;
+mod server_counters;
 mod setting;
 mod sources;
+mod spread;
 mod store;
 mod suggest;
 mod summary;
@@ -45,11 +48,12 @@ mod verdict;
 
 pub use atomic::write as write_atomically;
 pub use attribution::{AllocationRow, LayerRow, MemoryPoint, PhaseSum, Roof, Series, Stall, WorkerRow};
+pub use cache_ceilings::{CacheCeiling, CacheCeilings};
 pub use case::{
     Case, CaseOutput, EnergyRow, LoadCache, MemoryFile, MemoryNodeRow, OpCounters, OpRow, PhaseRow, PromptIdsOf, Status,
 };
 pub use case_notes::{CaseNote, CaseNotes};
-pub use ceilings::{CacheCeiling, CeilingProbe, Ceilings, Spread, ThreadCeilings};
+pub use ceilings::{CeilingProbe, Ceilings, ThreadCeilings};
 pub use counter_totals::CounterTotals;
 pub use counter_unit::counter_unit;
 pub use depth_law::{DepthLaw, OpGrowth};
@@ -72,8 +76,10 @@ pub use recorded::{Reasons, Recorded, RecordedList, RecordedMap};
 pub use run::{ProbeEffect, RESTS_ON, RunFile, SCHEMA_VERSION, Tool, WhatIf};
 pub use sample::{METRICS, Metric, Sample, TokenCount, Unit, mark_repeated};
 pub use server::{AuditFinding, Preprocessing, ServerFile, ServerSample};
+pub use server_counters::ServerCounters;
 pub use setting::{Action, Names, Setting, name_settings};
 pub use sources::{NamedSource, Source, open_all, sources};
+pub use spread::Spread;
 pub use statistics::Slope;
 pub use store::{Store, file_name};
 pub use suggest::nearest;

@@ -3,16 +3,17 @@
 use std::collections::BTreeMap;
 
 use engine_api::{CacheBypass, CacheHit, ServerInfo};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::recorded::{with_reasons, without_reason};
-use super::{Reason, Reasons, Recorded};
+use super::recorded::{unrecorded, with_reasons, without_reason};
+use super::{Reason, Reasons, Recorded, ServerCounters};
 
 with_reasons! {
     /// The server of a case.
     pub struct ServerFile {
-        /// The software, such as `llama-server`; `unknown` where its answers match no known server, with the reason in the notes.
-        pub software: String,
+        /// The software, such as `llama-server`; absent where its answers match no known server, which is `unknown` in a file.
+        #[serde(serialize_with = "write_software", deserialize_with = "read_software")]
+        pub software: Recorded<String>,
         /// Its version.
         pub version: Recorded<String>,
         /// The model's name there.
@@ -26,8 +27,11 @@ with_reasons! {
         /// How its prefix cache was bypassed.
         pub cache: CacheBypass,
         /// The names of the models that it lists. Runs of older versions do not have them.
-        #[serde(default, skip_serializing_if = "Vec::is_empty")]
-        pub listed_models: Vec<String>,
+        #[serde(rename = "listed_models", default = "unrecorded", skip_serializing_if = "lists_no_model")]
+        pub models: Recorded<Vec<String>>,
+        /// Whether it says if it works on requests of other clients. A file has only the reason.
+        #[serde(skip, default = "unrecorded")]
+        pub other_requests: Recorded<()>,
         /// Other properties that it reports: JSON text where one is more than a word.
         pub details: BTreeMap<String, String>,
         /// Its preprocessing, each part measured alone; `None` where nothing of it was measured.
@@ -36,7 +40,7 @@ with_reasons! {
         /// Contradictions between its figures and those of the client, over all requests that count.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         pub findings: Vec<AuditFinding>,
-        /// Why its `software`, its list of `models` or its `other_requests` are not known.
+        /// Entries of `reasons` under other names.
         #[serde(default, rename = "reasons", getter = "Self::reasons", skip_serializing_if = "Reasons::is_empty")]
         pub notes: Reasons,
     }
@@ -56,27 +60,38 @@ impl ServerFile {
         file
     }
 
+    /// The names of the models that are known to be there.
+    pub fn listed_models(&self) -> &[String] {
+        self.models.as_deref().unwrap_or_default()
+    }
+
     /// How a sentence names it: by its software, else by its address.
     pub fn in_words(&self) -> String {
-        if self.software == ServerInfo::UNKNOWN { format!("the server at {}", self.url) } else { self.software.clone() }
+        self.software.as_ref().cloned().unwrap_or_else(|| format!("the server at {}", self.url))
     }
 
     /// Takes over what is known of the server by now: responses may name its software, its version or its model.
     pub fn learn(&mut self, info: ServerInfo) {
-        self.software = info.software_name().to_owned();
-        let unknown =
-            [("software", info.software.err()), ("models", info.without_models), ("other_requests", info.without_load)];
-        for (name, reason) in unknown {
-            match reason {
-                Some(reason) => drop(self.notes.insert(name.to_owned(), reason.into())),
-                None => drop(self.notes.remove(name)),
-            }
-        }
+        self.software = info.software.into();
+        self.other_requests = info.other_requests.into();
         self.version = info.version.into();
         self.cache = info.cache;
-        self.listed_models = info.models;
+        self.models = info.models.into();
         self.details = info.details;
     }
+}
+
+fn write_software<S: Serializer>(software: &Recorded<String>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(software.as_deref().unwrap_or(ServerInfo::UNKNOWN))
+}
+
+fn read_software<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Recorded<String>, D::Error> {
+    let name = String::deserialize(deserializer)?;
+    Ok(if name == ServerInfo::UNKNOWN { unrecorded() } else { name.into() })
+}
+
+fn lists_no_model(models: &Recorded<Vec<String>>) -> bool {
+    models.as_ref().is_none_or(Vec::is_empty)
 }
 
 without_reason!(CacheBypass, BTreeMap<String, Vec<f64>>);
@@ -167,10 +182,10 @@ with_reasons! {
         /// When each piece of text arrived, where these are not the times of tokens (`token_times_s` is empty).
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         pub piece_times_s: Vec<f64>,
-        /// Counters of the server's processes over the request: name to value; unavailable ones are left out.
-        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-        pub counters: BTreeMap<String, f64>,
-        /// Why a counter is left out, under its name; under `counters`, why all are.
+        /// Counters of the server's processes over the request.
+        #[serde(default, skip_serializing_if = "ServerCounters::is_empty")]
+        pub counters: ServerCounters,
+        /// Entries of `reasons` under other names.
         #[serde(default, rename = "reasons", getter = "Self::reasons", skip_serializing_if = "Reasons::is_empty")]
         pub notes: Reasons,
     }
@@ -204,15 +219,34 @@ mod tests {
         );
         let info = ServerInfo {
             software: Ok("mistral.rs".to_owned()),
-            without_models: None,
-            without_load: None,
+            models: Ok(Vec::new()),
+            other_requests: Ok(()),
             details: [("size".to_owned(), "5".to_owned())].into(),
             ..ServerInfo::unknown("not reported")
         };
         assert_eq!(ServerFile { url: "http://h:1".to_owned(), ..file.clone() }.in_words(), "the server at http://h:1");
         file.learn(info);
         assert_eq!(file.in_words(), "mistral.rs");
-        assert_eq!((file.software.as_str(), file.details["size"].as_str()), ("mistral.rs", "5"));
+        assert_eq!((file.software.as_deref().unwrap(), file.details["size"].as_str()), ("mistral.rs", "5"));
         assert_eq!(file.reasons().keys().collect::<Vec<_>>(), ["pid", "version"]);
+    }
+
+    #[test]
+    fn an_unknown_server_is_read_as_it_was_written() {
+        let file = ServerFile::new(ServerInfo::unknown("not reported"), Err("no process".into()));
+        let value = serde_json::to_value(&file).unwrap();
+        assert_eq!(
+            (&value["software"], value.get("listed_models"), value.get("other_requests")),
+            (&"unknown".into(), None, None)
+        );
+        for key in ["software", "models", "other_requests"] {
+            assert_eq!(value["reasons"][key], "not reported");
+        }
+        assert_eq!(serde_json::from_value::<ServerFile>(value).unwrap(), file);
+        let known = ServerFile { software: "vllm".to_owned().into(), models: vec!["a".to_owned()].into(), ..file };
+        let value = serde_json::to_value(&known).unwrap();
+        assert_eq!((&value["software"], &value["listed_models"][0]), (&"vllm".into(), &"a".into()));
+        assert_eq!(value["reasons"].get("models"), None);
+        assert_eq!(serde_json::from_value::<ServerFile>(value).unwrap(), known);
     }
 }

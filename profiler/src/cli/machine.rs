@@ -104,7 +104,7 @@ fn counters(all: &[&'static Counter]) -> Section {
         };
         table.rows.push(vec![counter.name.to_owned(), state.to_owned(), counter.meaning.to_owned()]);
         if let Some(reason) = reason {
-            absent.entry(reason.clone()).or_default().push(counter.name);
+            absent.entry(reason.to_string()).or_default().push(counter.name);
         }
     }
     let mut section = section("Counters", vec![Block::Table(table)]);

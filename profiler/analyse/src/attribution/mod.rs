@@ -56,7 +56,7 @@ pub(crate) fn counters(case: &Case, line: Option<u64>) -> [Vec<BTreeMap<String, 
 
 #[cfg(test)]
 mod tests {
-    use record::{CacheCeiling, Case, Ceilings, OpRow, PhaseOrOther, RecordedList, RunFile, Spread, ThreadCeilings};
+    use record::{CacheCeiling, CacheCeilings, Case, Ceilings, OpRow, PhaseOrOther, RunFile, Spread, ThreadCeilings};
 
     pub(super) fn spread(median: f64) -> Spread {
         Spread { median, low: median, high: median, n: 1 }
@@ -75,7 +75,7 @@ mod tests {
             ThreadCeilings {
                 threads,
                 memory_read: spread(10e9 * part).into(),
-                caches: RecordedList::new(caches, "not measured"),
+                caches: CacheCeilings::measured(caches, "not measured"),
                 fma_f32: spread(100e9 * part).into(),
                 dot_i8: spread(400e9 * part).into(),
                 dispatch_s: spread(1e-6).into(),

@@ -5,7 +5,7 @@ use engine_api::{CacheBypass, CacheHit};
 use super::*;
 use crate::attribution::case_ceilings;
 use record::plan::{PlanFile, PlannedModel, PlannedPrompt};
-use record::{CacheCeiling, Ceilings, Preprocessing, Recorded, RecordedList, ServerFile, Spread, ThreadCeilings};
+use record::{CacheCeiling, CacheCeilings, Ceilings, Preprocessing, Recorded, ServerFile, Spread, ThreadCeilings};
 
 /// 100 MB of weights at 50 tokens/s (5 GB/s of 10), 20 tokens in 0.5 s after a prompt of 40 tokens in 0.1 s.
 fn run(change: impl FnOnce(&mut Case)) -> RunFile {
@@ -43,7 +43,7 @@ fn run(change: impl FnOnce(&mut Case)) -> RunFile {
     let ceilings = ThreadCeilings {
         threads: 1,
         memory_read: spread(10e9).into(),
-        caches: RecordedList::new(vec![cache], "not measured"),
+        caches: CacheCeilings::measured(vec![cache], "not measured"),
         ..ThreadCeilings::absent("not measured")
     };
     RunFile {

@@ -286,7 +286,7 @@ mod tests {
             ThreadCeilings {
                 threads: 2,
                 memory_read: exactly(20e9).into(),
-                caches: record::RecordedList::new(vec![cache(1, near), cache(2, 200e9)], "none"),
+                caches: record::CacheCeilings::measured(vec![cache(1, near), cache(2, 200e9)], "none"),
                 ..ThreadCeilings::absent("not measured")
             }
         };
@@ -299,7 +299,7 @@ mod tests {
         assert_eq!(measured(&[90e9, 400e9, 1.0]), (entry(400e9), 1), "again");
         let (found, left) = measured(&[90e9, 80e9, 70e9]);
         assert_eq!((found.caches.len(), left), (1, 0));
-        assert!(found.notes.contains_key("caches.1"), "{found:?}");
+        assert!(found.caches.reason_of(1).is_some(), "{found:?}");
         let stored = Ceilings { threads: vec![entry(90e9)], ..Ceilings::absent("not measured") };
         assert_eq!(missing(&stored, &[2]), [2], "a stored contradiction is not used");
     }

@@ -1,11 +1,12 @@
 //! The messages: one JSON value per line, one reply per message.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use engine_api::{DeviceMemory, Identity, LoadOptions, Request, ServerInfo};
 use record::{
     AllocationRow, CounterTotals, ExpertPassRow, ExpertRow, LayerRow, MemoryNodeRow, OpCounters, OpRow, Pass, PhaseRow,
-    Reason, Reasons, Sample, ServerFile, TopLogprobs, WorkerRow,
+    Reason, Sample, ServerFile, TopLogprobs, WorkerRow,
 };
 use serde::{Deserialize, Serialize};
 use traces::Nanos;
@@ -181,7 +182,7 @@ pub struct Opened {
     /// Counters that are read.
     pub counters: Vec<String>,
     /// Why other counters are not read.
-    pub absent: Reasons,
+    pub absent: BTreeMap<String, Reason>,
 }
 
 /// Memory of a process at one time, in bytes.

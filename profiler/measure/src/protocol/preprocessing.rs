@@ -58,8 +58,8 @@ impl ServerStep {
 /// The measured steps of a server.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct PreprocessingTimes {
-    /// Seconds of every query of a step; a step without times has a reason.
-    pub times_s: BTreeMap<ServerStep, Vec<f64>>,
+    /// Seconds of every query of a step, at least one, or why it has no time.
+    pub steps: BTreeMap<ServerStep, Result<Vec<f64>, Reason>>,
     /// The text that the server's template rendered.
     pub text: Option<String>,
     /// The ids that the server's tokenizer made of that text, or of this program's.
@@ -67,8 +67,6 @@ pub struct PreprocessingTimes {
     /// The ids that the server's own template and tokenizer made of the chat, in one query.
     #[serde(default)]
     pub chat_ids: Option<Vec<u32>>,
-    /// Why a step is absent.
-    pub reasons: BTreeMap<ServerStep, Reason>,
 }
 
 /// A prompt as a server's own template and tokenizer make it.
@@ -91,12 +89,15 @@ impl PreprocessingTimes {
     /// The figures of the record. `rendered` and `own` are the text and the ids of this program's own template and tokenizer; both
     /// are empty for a model whose files it does not have.
     pub fn figures(self, rendered: &str, own: &[u32]) -> record::Preprocessing {
-        let Self { times_s, text, ids, chat_ids, reasons } = self;
+        let Self { steps, text, ids, chat_ids } = self;
         let ids = chat_ids.or(ids);
-        let why_not = |step: ServerStep| Reason::new(reasons.get(&step).map_or(NOT_TIMED, Reason::as_str));
+        let why_not = |step: ServerStep| match steps.get(&step) {
+            Some(Err(reason)) => reason.clone(),
+            None | Some(Ok(_)) => Reason::new(NOT_TIMED),
+        };
         let middle = |step: ServerStep| {
-            let median = times_s.get(&step).and_then(|times| median(times));
-            median.ok_or_else(|| why_not(step))
+            let times = steps.get(&step).and_then(|times| times.as_ref().ok());
+            times.and_then(|times| median(times)).ok_or_else(|| why_not(step))
         };
         let round_trip_s = middle(ServerStep::RoundTrip);
         let beyond_round_trip = |step: ServerStep| {
@@ -108,10 +109,10 @@ impl PreprocessingTimes {
             (beyond_round_trip(ServerStep::Template), beyond_round_trip(ServerStep::Tokenize));
         let has_tokenizer = !own.is_empty();
         let compared = |step: ServerStep, same: Option<bool>| {
-            same.filter(|_| has_tokenizer).ok_or_else(|| match reasons.get(&step) {
-                Some(reason) => reason.clone(),
-                None if has_tokenizer => Reason::new("the server returned no result of it"),
-                None => Reason::new("this program has no file of the model"),
+            same.filter(|_| has_tokenizer).ok_or_else(|| match steps.get(&step) {
+                Some(Err(reason)) => reason.clone(),
+                _ if has_tokenizer => Reason::new("the server returned no result of it"),
+                _ => Reason::new("this program has no file of the model"),
             })
         };
         let same_text = compared(ServerStep::Template, text.as_ref().map(|text| is_same_text(text, rendered)));
@@ -124,7 +125,10 @@ impl PreprocessingTimes {
             tokenize_s: tokenize_s.into(),
             same_text: same_text.into(),
             same_ids: same_ids.into(),
-            times_s: times_s.into_iter().map(|(step, times)| (step.field().to_owned(), times)).collect(),
+            times_s: steps
+                .into_iter()
+                .filter_map(|(step, times)| Some((step.field().to_owned(), times.ok()?)))
+                .collect(),
             notes: Reasons::new(),
         }
     }

@@ -7,7 +7,7 @@ use engines::registry;
 use meter::environment::PressureReader;
 use meter::{Counter, Meter, Root, Tally, VIRTUAL, page_cache};
 use models::{Checkpoint, Tokenizer};
-use record::{CounterTotals, Reason, Reasons, ServerFile};
+use record::{CounterTotals, Reason, ServerFile};
 use traces::chrome::Process;
 use traces::clock::{self, VirtualClock, VirtualClockGuard};
 
@@ -25,8 +25,6 @@ pub(super) struct OpenEngine {
     pub(super) session: Option<OpenSession>,
     pub(super) meter: Meter,
     wanted: Vec<&'static Counter>,
-    /// Why counters are absent.
-    pub(super) absent: Reasons,
     pub(super) end_tokens: Vec<u32>,
     pub(super) marks_per_thread: usize,
     /// The canonical paths of the model's files.
@@ -58,12 +56,11 @@ impl OpenEngine {
         if virtual_clock.is_some() {
             meter = Meter::virtual_machine(&counters);
         }
-        let absent = meter.absent().clone();
         let opened = Opened {
             pid: std::process::id(),
             identity: engine.identity(),
             counters: meter.counters().iter().map(|counter| counter.name.to_owned()).collect(),
-            absent: absent.clone(),
+            absent: meter.absent().iter().map(|(name, reason)| ((*name).to_owned(), reason.clone())).collect(),
         };
         let pid = if virtual_clock.is_some() { options.number } else { std::process::id() };
         let engine = Self {
@@ -72,7 +69,6 @@ impl OpenEngine {
             session: None,
             meter,
             wanted: counters,
-            absent,
             end_tokens: Vec::new(),
             marks_per_thread: 0,
             files: Vec::new(),
@@ -163,7 +159,6 @@ impl OpenEngine {
         if virtual_time {
             // The session sets the counters of the virtual machine.
             self.meter = Meter::virtual_machine(&self.wanted);
-            self.absent.clone_from(self.meter.absent());
         }
         self.session = Some(OpenSession::new(session));
         self.end_tokens.clone_from(&load.end_tokens);

@@ -1,5 +1,7 @@
 //! Times the steps that a server runs before the model.
 
+use std::collections::BTreeMap;
+
 use engine_api::{Advice as _, PreprocessingOutput, PreprocessingStep, Prompt, Server};
 use record::Reason;
 use traces::clock;
@@ -12,25 +14,19 @@ const TIMES: usize = 9;
 /// Times every step that this prompt needs. A step that fails once is not tried again.
 pub(super) fn measure(server: &dyn Server, prompt: &Prompt) -> PreprocessingTimes {
     let mut measured = PreprocessingTimes { chat_ids: chat_ids(server, prompt), ..PreprocessingTimes::default() };
-    let mut steps: Vec<ServerStep> = Vec::new();
-    for step in ServerStep::ALL {
-        match not_needed(step, prompt) {
-            Some(reason) => drop(measured.reasons.insert(step, Reason::new(reason))),
-            None => steps.push(step),
-        }
-    }
+    let mut steps = BTreeMap::from(ServerStep::ALL.map(|step| (step, needed(step, prompt).map(|()| Vec::new()))));
     let mut prompt = prompt.clone();
     for _ in 0..TIMES {
-        steps.retain(|&step| match run(server, &mut prompt, step, &mut measured) {
-            Ok(()) => true,
-            Err(reason) => {
-                measured.times_s.remove(&step);
-                measured.reasons.insert(step, reason);
-                false
+        for (&step, times) in &mut steps {
+            if let Ok(times_s) = times {
+                match run(server, &mut prompt, step, &mut measured) {
+                    Ok(seconds) => times_s.push(seconds),
+                    Err(reason) => *times = Err(reason),
+                }
             }
-        });
+        }
     }
-    measured
+    PreprocessingTimes { steps, ..measured }
 }
 
 /// The ids of the chat by the server's own template and tokenizer, where one query returns them; it is not timed. A server without
@@ -42,20 +38,19 @@ fn chat_ids(server: &dyn Server, prompt: &Prompt) -> Option<Vec<u32>> {
     }
 }
 
-/// Runs a step once. The tokenizer gets the text that the template rendered.
+/// Runs a step once and returns its seconds. The tokenizer gets the text that the template rendered.
 fn run(
     server: &dyn Server,
     prompt: &mut Prompt,
     step: ServerStep,
     measured: &mut PreprocessingTimes,
-) -> Result<(), Reason> {
+) -> Result<f64, Reason> {
     let began = clock::now();
     let output = server.preprocess(step.of_server(), prompt);
     let seconds = clock::now().saturating_sub(began).as_secs_f64();
     let output = output
         .map_err(|error| Reason::new(error.with_advice()))?
         .ok_or_else(|| Reason::new(format!("{} has no endpoint for it", server.info().software_name())))?;
-    measured.times_s.entry(step).or_default().push(seconds);
     match output {
         PreprocessingOutput::None => {}
         PreprocessingOutput::Text(rendered) => {
@@ -66,18 +61,18 @@ fn run(
         }
         PreprocessingOutput::Tokens(ids) => measured.ids = Some(ids),
     }
-    Ok(())
+    Ok(seconds)
 }
 
-/// Why a prompt does not need a step.
-fn not_needed(step: ServerStep, prompt: &Prompt) -> Option<&'static str> {
+/// Whether a prompt needs a step, or why not.
+fn needed(step: ServerStep, prompt: &Prompt) -> Result<(), Reason> {
     match (step, prompt) {
-        (ServerStep::RoundTrip, _) => None,
-        (_, Prompt::Tokens(_)) => Some("the prompt is given as token ids"),
+        (ServerStep::RoundTrip, _) => Ok(()),
+        (_, Prompt::Tokens(_)) => Err(Reason::new("the prompt is given as token ids")),
         (ServerStep::Template, Prompt::Text { messages, .. }) if messages.is_empty() => {
-            Some("the text is sent as it is, without a chat template")
+            Err(Reason::new("the text is sent as it is, without a chat template"))
         }
-        _ => None,
+        _ => Ok(()),
     }
 }
 

@@ -3,10 +3,10 @@
 use meter::environment::{PressureReader, PressureTotals, RequestPressure};
 use meter::process::ProcessReading;
 use meter::{MachineLoad, VIRTUAL};
-use record::{Reason, Recorded};
+use record::{Reason, Recorded, ServerCounters};
 
 use super::open_engine::OpenEngine;
-use super::server_processes::{self, ServerCounters, ServerProcesses};
+use super::server_processes::{self, ServerProcesses};
 use crate::protocol::MemoryReading;
 
 /// The readings before a request.
@@ -79,8 +79,8 @@ impl Before {
             Some(server) => server.clone().map(|(_, later)| (server_processes::memory(&later), later.memory.peak)),
         };
         let server_counters = match &server {
-            Some(Ok((earlier, later))) => ServerCounters::between(earlier, later),
-            Some(Err(reason)) => ServerCounters::absent(reason),
+            Some(Ok((earlier, later))) => server_processes::counters_between(earlier, later),
+            Some(Err(reason)) => ServerCounters::absent(reason.clone()),
             None => ServerCounters::default(),
         };
         let load = meter::machine_load();

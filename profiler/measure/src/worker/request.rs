@@ -400,7 +400,8 @@ fn stepped_figures(
         timeline,
     };
     let counters = &mut figures.counters.values;
-    counters.extend(engine.absent.iter().map(|(name, reason)| (name.clone(), Recorded::absent(reason.as_str()))));
+    let absent = engine.meter.absent().iter();
+    counters.extend(absent.map(|(name, reason)| ((*name).to_owned(), Recorded::Absent(reason.clone()))));
     counters.insert("read_bytes".to_owned(), read_bytes.map(|bytes| bytes as f64).into());
     passes::add_energy(&mut figures, engine.meter.energy());
     figures

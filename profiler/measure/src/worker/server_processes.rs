@@ -1,13 +1,12 @@
 //! [`ServerProcesses`]: memory, CPU time and storage of a server's process and its children. They are read before and after a request;
 //! memory is also read ten times per second during it, by a thread of this process.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use engine_api::{Advice as _, ServerInfo};
 use meter::MemorySampler;
 use meter::process::{ProcessMeter, ProcessReading, listener};
-use record::{Reason, Reasons, Recorded, Setting};
+use record::{Reason, Recorded, ServerCounters, Setting};
 
 use crate::protocol::MemoryReading;
 
@@ -83,48 +82,24 @@ pub(super) fn cpu_seconds(reading: &ProcessReading) -> f64 {
     reading.cpu_user_s + reading.cpu_system_s
 }
 
-/// Counters of a server's processes over a request.
-#[derive(Debug, Default)]
-pub(crate) struct ServerCounters {
-    /// Name to value.
-    pub(crate) values: BTreeMap<String, f64>,
-    /// Why a counter is absent; under `counters`, why all are.
-    pub(crate) reasons: Reasons,
-}
-
-impl ServerCounters {
-    /// The counters between two readings, named as in the registry of counters.
-    #[allow(clippy::cast_precision_loss, reason = "counts are far below 2^53")]
-    pub(super) fn between(earlier: &ProcessReading, later: &ProcessReading) -> Self {
-        let grown = |earlier: u64, later: u64| later.saturating_sub(earlier) as f64;
-        let both = |earlier: &Recorded<u64>, later: &Recorded<u64>| match (earlier, later) {
-            (Recorded::Present(earlier), Recorded::Present(later)) => Ok(grown(*earlier, *later)),
-            (Recorded::Absent(reason), _) | (_, Recorded::Absent(reason)) => Err(reason.clone()),
-        };
-        let figures = [
-            ("cpu_user_s", Ok(later.cpu_user_s - earlier.cpu_user_s)),
-            ("cpu_system_s", Ok(later.cpu_system_s - earlier.cpu_system_s)),
-            ("minor_faults", Ok(grown(earlier.minor_faults, later.minor_faults))),
-            ("major_faults", Ok(grown(earlier.major_faults, later.major_faults))),
-            ("voluntary_switches", both(&earlier.voluntary_switches, &later.voluntary_switches)),
-            ("involuntary_switches", both(&earlier.involuntary_switches, &later.involuntary_switches)),
-            ("read_bytes", both(&earlier.read_bytes, &later.read_bytes)),
-            ("written_bytes", both(&earlier.written_bytes, &later.written_bytes)),
-        ];
-        let mut found = Self::default();
-        for (name, figure) in figures {
-            match figure {
-                Ok(value) => drop(found.values.insert(name.to_owned(), value)),
-                Err(reason) => drop(found.reasons.insert(name.to_owned(), reason.into())),
-            }
-        }
-        found
-    }
-
-    /// Without any counter.
-    pub(super) fn absent(reason: &Reason) -> Self {
-        Self { values: BTreeMap::new(), reasons: [("counters".to_owned(), reason.to_string())].into() }
-    }
+/// The counters between two readings.
+#[allow(clippy::cast_precision_loss, reason = "counts are far below 2^53")]
+pub(super) fn counters_between(earlier: &ProcessReading, later: &ProcessReading) -> ServerCounters {
+    let grown = |earlier: u64, later: u64| later.saturating_sub(earlier) as f64;
+    let both = |earlier: &Recorded<u64>, later: &Recorded<u64>| match (earlier, later) {
+        (Recorded::Present(earlier), Recorded::Present(later)) => Ok(grown(*earlier, *later)),
+        (Recorded::Absent(reason), _) | (_, Recorded::Absent(reason)) => Err(reason.clone()),
+    };
+    ServerCounters::new([
+        Ok(later.cpu_user_s - earlier.cpu_user_s),
+        Ok(later.cpu_system_s - earlier.cpu_system_s),
+        Ok(grown(earlier.minor_faults, later.minor_faults)),
+        Ok(grown(earlier.major_faults, later.major_faults)),
+        both(&earlier.voluntary_switches, &later.voluntary_switches),
+        both(&earlier.involuntary_switches, &later.involuntary_switches),
+        both(&earlier.read_bytes, &later.read_bytes),
+        both(&earlier.written_bytes, &later.written_bytes),
+    ])
 }
 
 /// Bytes that a server read from storage between two readings.
@@ -158,12 +133,29 @@ mod tests {
 
     #[test]
     fn a_counter_that_one_reading_lacks_has_its_reason() {
-        let found = ServerCounters::between(&reading(1, 7.into()), &reading(4, Recorded::absent("permission denied")));
-        assert!((found.values["voluntary_switches"] - 3.0).abs() < 1e-12);
-        assert!(!found.values.contains_key("read_bytes"));
-        assert_eq!(found.reasons["read_bytes"], "permission denied");
-        assert_eq!(found.reasons.len(), 1);
-        let ended = ServerCounters::absent(&Reason::new("process 7 ended"));
-        assert_eq!((ended.values.len(), ended.reasons["counters"].as_str()), (0, "process 7 ended"));
+        let earlier = ProcessReading { major_faults: 1, cpu_system_s: 0.5, ..reading(1, 7.into()) };
+        let later = ProcessReading {
+            cpu_user_s: 2.0,
+            cpu_system_s: 0.75,
+            minor_faults: 5,
+            major_faults: 7,
+            involuntary_switches: 9.into(),
+            written_bytes: 11.into(),
+            ..reading(4, Recorded::absent("permission denied"))
+        };
+        let expected = [
+            ("cpu_user_s", Some(2.0)),
+            ("cpu_system_s", Some(0.25)),
+            ("minor_faults", Some(5.0)),
+            ("major_faults", Some(6.0)),
+            ("voluntary_switches", Some(3.0)),
+            ("involuntary_switches", Some(9.0)),
+            ("read_bytes", None),
+            ("written_bytes", Some(11.0)),
+        ];
+        let found = counters_between(&earlier, &later);
+        for (name, value) in expected {
+            assert_eq!(found.get(name), value, "{name}");
+        }
     }
 }

@@ -6,6 +6,7 @@ mod intervals;
 mod names;
 mod reading;
 mod registry;
+mod requested;
 
 pub(crate) use names::split_sysfs_event;
 pub use names::{counter_by_name, counter_names, split_counter_names};
@@ -14,3 +15,4 @@ pub use registry::{
     COUNTERS, CacheAccess, CacheEvent, CacheName, Counter, EnergyDomain, HardwareEvent, MacosFigure, ProcessUsage,
     SoftwareEvent, Source, Systems, default_counters, registered_counter,
 };
+pub(crate) use requested::RequestedCounters;

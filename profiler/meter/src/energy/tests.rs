@@ -52,9 +52,9 @@ fn counters() -> Vec<&'static Counter> {
 }
 
 fn open(root: Root) -> (Energy, BTreeMap<String, String>) {
-    let mut absent = BTreeMap::new();
-    let energy = Energy::open(root, &counters(), &mut absent);
-    (energy, absent)
+    let (energy, requested) = Energy::open(root, RequestedCounters::new(&counters()));
+    let absent = requested.absent();
+    (energy, absent.into_iter().map(|(name, reason)| (name.to_owned(), reason.to_string())).collect())
 }
 
 #[test]
@@ -163,10 +163,10 @@ fn a_file_that_disappears_is_not_zero() {
 #[test]
 fn only_requested_counters_are_read() {
     let tree = machine("GenuineIntel");
-    let mut absent = BTreeMap::new();
-    let mut energy = Energy::open(Root::recorded(tree.path()), &[registered_counter("cycles").unwrap()], &mut absent);
+    let requested = RequestedCounters::new(&[registered_counter("cycles").unwrap()]);
+    let (mut energy, requested) = Energy::open(Root::recorded(tree.path()), requested);
     energy.begin();
     energy.end(Phase::Prefill);
     assert_eq!(energy.take(), (Vec::new(), None));
-    assert!(absent.is_empty());
+    assert!(requested.absent().is_empty());
 }

@@ -9,9 +9,9 @@ mod proc_files;
 pub(super) mod process;
 mod usage;
 
-use record::{Reason, Reasons};
+use record::Reason;
 
-use crate::counters::{Counter, CounterReading, ProcessUsage, Reading, Source};
+use crate::counters::{Counter, CounterReading, ProcessUsage, Reading, RequestedCounters, Source};
 use crate::load::MachineLoad;
 use crate::memory::Memory;
 pub(super) use perf::open_events;
@@ -27,15 +27,14 @@ pub(super) struct OwnProcess {
 }
 
 impl OwnProcess {
-    /// Opens the files; returns the counters that can be read. Reasons for the others are in `absent` already.
-    pub(super) fn open(wanted: &[&'static Counter], absent: &mut Reasons) -> (Vec<&'static Counter>, Self) {
-        let present = wanted.iter().copied().filter(|counter| !absent.contains_key(counter.name)).collect();
+    /// Opens the files. It has nothing against a counter.
+    pub(super) fn open(requested: RequestedCounters) -> (Self, RequestedCounters) {
         let process = Self {
             statm: MemoryReader::open(),
             status: ProcFile::open("/proc/self/status"),
             io: ProcFile::open("/proc/self/io"),
         };
-        (present, process)
+        (process, requested)
     }
 
     /// Fills in process accounting: one `getrusage`, one read of `statm`.

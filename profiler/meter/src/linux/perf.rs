@@ -1,6 +1,6 @@
 //! Linux's implementation of [`PerfSystem`]: `perf_event_open` through perf-event2, `/proc` and `/sys`.
 
-use record::{Reason, Reasons};
+use record::Reason;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::sync::OnceLock;
@@ -9,7 +9,7 @@ use perf_event::Builder;
 use perf_event::events::Raw;
 
 use super::usage;
-use crate::counters::Counter;
+use crate::counters::RequestedCounters;
 use crate::perf::{Attributes, Errno, EventHandle, PerfCounters, PerfSystem, Target, self_test};
 
 /// `PERF_FORMAT_TOTAL_TIME_ENABLED | PERF_FORMAT_TOTAL_TIME_RUNNING | PERF_FORMAT_GROUP`
@@ -18,16 +18,17 @@ const GROUP_WITH_TIMES: u64 = 1 | 2 | 8;
 const SPIN_US: u64 = 4_000;
 
 /// Opens events of this process, and tests once whether they count at all.
-pub(crate) fn open_events(wanted: &[&'static Counter], absent: &mut Reasons) -> PerfCounters {
+pub(crate) fn open_events(requested: RequestedCounters) -> (PerfCounters, RequestedCounters) {
     static TESTED: OnceLock<Result<(), Reason>> = OnceLock::new();
-    let mut events = PerfCounters::open(Box::new(LinuxPerf::default()), wanted, absent);
+    let (mut events, requested) = PerfCounters::open(Box::new(LinuxPerf::default()), requested);
     // Where nothing could be opened there is nothing to test.
-    if !events.is_empty()
-        && let Err(reason) = TESTED.get_or_init(|| self_test(&mut LinuxPerf::default(), spin))
-    {
-        events.close_all(reason, absent);
-    }
-    events
+    let tested =
+        if events.is_empty() { &Ok(()) } else { TESTED.get_or_init(|| self_test(&mut LinuxPerf::default(), spin)) };
+    let requested = match tested {
+        Ok(()) => requested,
+        Err(reason) => events.close_all(reason, requested),
+    };
+    (events, requested)
 }
 
 /// Uses CPU time on a new thread; returns how much, in ns.
@@ -127,6 +128,7 @@ impl PerfSystem for LinuxPerf {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::counters::Counter;
     use crate::{Reading, Tally, counter_by_name};
 
     fn tally(events: &mut PerfCounters, counters: &[&'static Counter], work: impl FnOnce()) -> Tally {
@@ -143,23 +145,23 @@ mod tests {
     #[test]
     fn every_event_is_open_or_has_a_reason() {
         let wanted: Vec<_> = crate::COUNTERS.iter().filter(|c| c.source.is_event()).collect();
-        let mut absent = Reasons::new();
-        let events = open_events(&wanted, &mut absent);
-        let open = wanted.iter().filter(|counter| !absent.contains_key(counter.name)).count();
-        assert_eq!(open + absent.len(), wanted.len());
-        assert!(absent.values().all(|reason| reason.len() > 20), "{absent:?}");
-        assert_eq!(events.is_empty(), open == 0);
+        let (events, requested) = open_events(RequestedCounters::new(&wanted));
+        let mut open: Vec<_> = events.counters().iter().map(|counter| counter.name).collect();
+        let mut readable: Vec<_> = requested.readable().iter().map(|counter| counter.name).collect();
+        open.sort_unstable();
+        readable.sort_unstable();
+        assert_eq!(open, readable, "what can be read is open");
+        assert!(requested.absent().values().all(|reason| reason.as_str().len() > 20), "{requested:?}");
     }
 
     /// The kernel's task clock counts threads that start later, and agrees with their CPU time.
     #[test]
     fn later_threads_are_counted() {
         let counters = [counter_by_name("task-clock").unwrap()];
-        let mut absent = Reasons::new();
-        let mut events = open_events(&counters, &mut absent);
+        let (mut events, requested) = open_events(RequestedCounters::new(&counters));
         if events.is_empty() {
             // A sandbox without the call: then there is a reason.
-            assert!(!absent["task_clock_s"].is_empty());
+            assert!(requested.absent().contains_key("task_clock_s"));
             return;
         }
         let mut used = 0;

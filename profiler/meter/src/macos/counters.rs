@@ -3,7 +3,7 @@
 //! A counter that the kernel does not count (cycles on virtual machines, performance cores on older kernels) is absent with a
 //! reason, because its zeros would look like values.
 
-use record::{Reason, Reasons};
+use record::Reason;
 use traces::{Nanos, clock};
 
 use super::memory::TaskMemory;
@@ -11,7 +11,7 @@ use super::rusage::{Field, Rusage, Timebase, Version};
 use super::sysctl;
 use super::system::{Answer, Question, System};
 use crate::counters::{
-    Counter, CounterReading, HardwareEvent, MAX_COUNTERS, MacosFigure, ProcessUsage, Reading, Source,
+    Counter, CounterReading, HardwareEvent, MAX_COUNTERS, MacosFigure, ProcessUsage, Reading, RequestedCounters, Source,
 };
 
 /// `THSC_CPI` of xnu's bsd/sys/resource_private.h: instructions and cycles of the calling thread.
@@ -31,29 +31,19 @@ pub(super) struct RusageContext {
     pub(super) timebase: Timebase,
 }
 
-/// The requested counters that can be read, in their order; `absent` gets the reasons for the others.
+/// What readings need, and the requested counters: those that this system does not have get a reason.
 pub(super) fn offered(
     system: &dyn System,
-    wanted: &[&'static Counter],
-    absent: &mut Reasons,
-) -> (Vec<&'static Counter>, Result<RusageContext, Reason>) {
+    requested: RequestedCounters,
+) -> (Result<RusageContext, Reason>, RequestedCounters) {
     let pid = std::process::id();
     let opened = Rusage::first(system, pid)
         .and_then(|(first, version)| Ok((first, RusageContext { pid, version, timebase: Timebase::read(system)? })));
-    let mut present = Vec::new();
-    for &counter in wanted {
-        match opened
-            .as_ref()
-            .map_err(Reason::clone)
-            .and_then(|(first, context)| exists(system, counter, first, *context))
-        {
-            Ok(()) => present.push(counter),
-            Err(reason) => {
-                absent.insert(counter.name.to_owned(), reason.into());
-            }
-        }
-    }
-    (present, opened.map(|(_, context)| context))
+    let requested = requested.and(|counter| {
+        let (first, context) = opened.as_ref().map_err(Reason::clone)?;
+        exists(system, counter, first, *context)
+    });
+    (opened.map(|(_, context)| context), requested)
 }
 
 /// Whether a counter counts here.

@@ -22,10 +22,10 @@ pub(crate) mod rusage;
 pub(crate) mod sysctl;
 pub(crate) mod system;
 
-use record::{Reason, Reasons};
+use record::Reason;
 use traces::Nanos;
 
-use crate::counters::{Counter, Reading};
+use crate::counters::{Counter, Reading, RequestedCounters};
 use crate::load::MachineLoad;
 use crate::memory::{Memory, MemoryPoint};
 use counters::RusageContext;
@@ -49,18 +49,14 @@ pub(super) struct OwnProcess {
 impl OwnProcess {
     /// Opens the counters of this process.
     #[cfg(target_os = "macos")]
-    pub(super) fn open(wanted: &[&'static Counter], absent: &mut Reasons) -> (Vec<&'static Counter>, Self) {
-        Self::on(Box::new(Kernel), wanted, absent)
+    pub(super) fn open(requested: RequestedCounters) -> (Self, RequestedCounters) {
+        Self::on(Box::new(Kernel), requested)
     }
 
-    /// Finds out which counters this system has and returns them; `absent` gets the reasons for the others.
-    pub(super) fn on(
-        system: Box<dyn System>,
-        wanted: &[&'static Counter],
-        absent: &mut Reasons,
-    ) -> (Vec<&'static Counter>, Self) {
-        let (present, context) = counters::offered(&*system, wanted, absent);
-        (present, Self { system, context, peak: 0, peak_was_reset: false })
+    /// Finds out which counters this system has. The others get a reason.
+    pub(super) fn on(system: Box<dyn System>, requested: RequestedCounters) -> (Self, RequestedCounters) {
+        let (context, requested) = counters::offered(&*system, requested);
+        (Self { system, context, peak: 0, peak_was_reset: false }, requested)
     }
 
     /// Fills in a reading: one `proc_pid_rusage`, and one more call for each other source that the counters need.

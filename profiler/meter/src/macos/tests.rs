@@ -65,9 +65,10 @@ fn apple_silicon() -> Recorded {
 /// Opens the counters of these names.
 fn open(system: Recorded, names: &[&str]) -> (Vec<&'static Counter>, OwnProcess, BTreeMap<String, String>) {
     let wanted: Vec<_> = names.iter().map(|name| registered_counter(name).unwrap()).collect();
-    let mut absent = BTreeMap::new();
-    let (present, process) = OwnProcess::on(Box::new(system), &wanted, &mut absent);
-    (present, process, absent)
+    let (process, requested) = OwnProcess::on(Box::new(system), RequestedCounters::new(&wanted));
+    let absent = requested.absent();
+    let absent = absent.into_iter().map(|(name, reason)| (name.to_owned(), reason.to_string())).collect();
+    (requested.readable(), process, absent)
 }
 
 /// The difference of two readings.

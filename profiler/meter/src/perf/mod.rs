@@ -24,9 +24,9 @@ pub(crate) mod fake;
 #[cfg(test)]
 mod tests;
 
-use record::{Reason, Reasons};
+use record::Reason;
 
-use crate::counters::{Counter, Reading};
+use crate::counters::{Counter, Reading, RequestedCounters};
 use group::Group;
 pub(crate) use self_test::self_test;
 pub(crate) use system::{Attributes, Errno, EventHandle, PerfSystem, Target};
@@ -43,28 +43,26 @@ pub(crate) struct PerfCounters {
 }
 
 impl PerfCounters {
-    /// Opens the events among `wanted` and switches the first set on. `absent` gets the reasons for the others.
-    pub(crate) fn open(mut system: Box<dyn PerfSystem>, wanted: &[&'static Counter], absent: &mut Reasons) -> Self {
-        let (sets, kernel_events) = match sets::open(system.as_mut(), wanted) {
-            Ok(opened) => {
-                absent.extend(opened.absent);
-                (opened.sets, opened.kernel_events)
+    /// Opens the events among `requested` and switches the first set on. Events that cannot be opened get a reason.
+    pub(crate) fn open(mut system: Box<dyn PerfSystem>, requested: RequestedCounters) -> (Self, RequestedCounters) {
+        let (sets, kernel_events, requested) = match sets::open(system.as_mut(), &requested.readable()) {
+            Ok(mut opened) => {
+                let requested = requested.and(|counter| opened.refused.remove(counter.name).map_or(Ok(()), Err));
+                (opened.sets, opened.kernel_events, requested)
             }
-            Err(reason) => {
-                let events = wanted.iter().filter(|counter| counter.source.is_event());
-                absent.extend(events.map(|counter| (counter.name.to_owned(), reason.to_string())));
-                (Vec::new(), Group::default())
-            }
+            Err(reason) => (Vec::new(), Group::default(), requested.and(refuse_events(&reason))),
         };
         let mut this = Self { system, sets, kernel_events, active: 0 };
-        if let Err(error) = this.kernel_events.switch(this.system.as_mut(), true) {
-            this.close_kernel_events(&explain::explain_switch(error), absent);
-        }
+        let requested = match this.kernel_events.switch(this.system.as_mut(), true) {
+            Ok(()) => requested,
+            Err(error) => this.close_kernel_events(&explain::explain_switch(error), requested),
+        };
         let first = this.sets.first().map(|set| set.switch(this.system.as_mut(), true));
-        if let Some(Err(error)) = first {
-            this.close_all(&explain::explain_switch(error), absent);
-        }
-        this
+        let requested = match first {
+            Some(Err(error)) => this.close_all(&explain::explain_switch(error), requested),
+            None | Some(Ok(())) => requested,
+        };
+        (this, requested)
     }
 
     /// No events, for systems without perf_event_open.
@@ -78,20 +76,19 @@ impl PerfCounters {
         self.sets.is_empty() && self.kernel_events.members.is_empty()
     }
 
-    /// Closes everything; `absent` gets this reason for each event.
-    pub(crate) fn close_all(&mut self, reason: &Reason, absent: &mut Reasons) {
+    /// Closes everything, for this reason.
+    pub(crate) fn close_all(&mut self, reason: &Reason, requested: RequestedCounters) -> RequestedCounters {
         for mut set in std::mem::take(&mut self.sets) {
-            absent.extend(set.members.iter().map(|member| (member.counter.name.to_owned(), reason.to_string())));
             set.close(self.system.as_mut());
         }
-        self.close_kernel_events(reason, absent);
+        self.kernel_events.close(self.system.as_mut());
+        requested.and(refuse_events(reason))
     }
 
-    fn close_kernel_events(&mut self, reason: &Reason, absent: &mut Reasons) {
-        absent.extend(
-            self.kernel_events.members.iter().map(|member| (member.counter.name.to_owned(), reason.to_string())),
-        );
+    fn close_kernel_events(&mut self, reason: &Reason, requested: RequestedCounters) -> RequestedCounters {
+        let closed: Vec<_> = self.kernel_events.members.iter().map(|member| member.counter.name).collect();
         self.kernel_events.close(self.system.as_mut());
+        requested.and(|counter| if closed.contains(&counter.name) { Err(reason.clone()) } else { Ok(()) })
     }
 
     /// The counters of each set.
@@ -135,4 +132,9 @@ impl PerfCounters {
             self.kernel_events.read(self.system.as_mut(), counters, reading);
         }
     }
+}
+
+/// Refuses every event for the same reason.
+fn refuse_events(reason: &Reason) -> impl Fn(&'static Counter) -> Result<(), Reason> {
+    move |counter| if counter.source.is_event() { Err(reason.clone()) } else { Ok(()) }
 }

@@ -1,6 +1,8 @@
 //! Which events count together: one set holds as many as the PMU has registers for, further sets hold the rest.
 
-use record::{Reason, Reasons};
+use std::collections::BTreeMap;
+
+use record::Reason;
 
 use super::events;
 use super::explain::{EventMode, explain};
@@ -18,8 +20,8 @@ pub(super) struct OpenSets {
     pub(super) sets: Vec<Group>,
     /// Events of the kernel: they need no register.
     pub(super) kernel_events: Group,
-    /// Why the other events could not be opened.
-    pub(super) absent: Reasons,
+    /// Why the other events could not be opened, by counter.
+    pub(super) refused: BTreeMap<&'static str, Reason>,
 }
 
 /// Opens all events among `wanted` for every thread of this process. Inheritance does not reach threads that exist, so each is
@@ -55,13 +57,13 @@ fn threads(system: &dyn PerfSystem) -> Vec<Target> {
 }
 
 fn open_for(system: &mut dyn PerfSystem, wanted: &[&'static Counter], threads: &[Target]) -> OpenSets {
-    let mut opened = OpenSets { sets: Vec::new(), kernel_events: Group::default(), absent: Reasons::new() };
+    let mut opened = OpenSets { sets: Vec::new(), kernel_events: Group::default(), refused: BTreeMap::new() };
     let level = paranoid(system);
     for counter in leaders_first(wanted) {
         let event = match events::attributes(counter, system) {
             Ok(event) => event,
             Err(reason) => {
-                opened.absent.insert(counter.name.to_owned(), reason.into());
+                opened.refused.insert(counter.name, reason);
                 continue;
             }
         };
@@ -73,7 +75,7 @@ fn open_for(system: &mut dyn PerfSystem, wanted: &[&'static Counter], threads: &
         };
         if let Err(error) = placed {
             let mode = if event.exclude_kernel { EventMode::User } else { EventMode::Kernel };
-            opened.absent.insert(counter.name.to_owned(), explain(error, mode, level).into());
+            opened.refused.insert(counter.name, explain(error, mode, level));
         }
     }
     shrink(system, &mut opened, threads);
@@ -122,7 +124,7 @@ fn shrink(system: &mut dyn PerfSystem, opened: &mut OpenSets, threads: &[Target]
         let Some(member) = set.pop(system) else { break };
         if let Err(error) = place(system, &mut opened.sets, member, threads, number + 1) {
             let reason = explain(error, EventMode::User, paranoid(system));
-            opened.absent.insert(member.counter.name.to_owned(), reason.into());
+            opened.refused.insert(member.counter.name, reason);
         }
     }
 }

@@ -1,7 +1,5 @@
 //! From named counters to values, on a fake kernel.
 
-use std::collections::BTreeMap;
-
 use super::fake::FakePmu;
 use super::*;
 use crate::{Tally, counter_by_name};
@@ -10,10 +8,15 @@ fn counters(names: &[&str]) -> Vec<&'static Counter> {
     names.iter().map(|name| counter_by_name(name).unwrap()).collect()
 }
 
-fn open(fake: &FakePmu, wanted: &[&'static Counter]) -> (PerfCounters, BTreeMap<String, String>) {
-    let mut absent = BTreeMap::new();
-    let perf = PerfCounters::open(Box::new(fake.clone()), wanted, &mut absent);
-    (perf, absent)
+fn open(fake: &FakePmu, wanted: &[&'static Counter]) -> (PerfCounters, std::collections::BTreeMap<String, String>) {
+    let (perf, requested) = PerfCounters::open(Box::new(fake.clone()), RequestedCounters::new(wanted));
+    let mut open: Vec<_> = perf.counters().iter().map(|counter| counter.name).collect();
+    let mut readable: Vec<_> = requested.readable().iter().map(|counter| counter.name).collect();
+    open.sort_unstable();
+    readable.sort_unstable();
+    assert_eq!(open, readable, "what can be read is open");
+    let absent = requested.absent();
+    (perf, absent.into_iter().map(|(name, reason)| (name.to_owned(), reason.to_string())).collect())
 }
 
 /// The difference of two consecutive readings.

@@ -147,7 +147,7 @@ fn probes(probes: &[CeilingProbe], dot_products: bool) -> Table {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use record::{CacheCeiling, RecordedList};
+    use record::{CacheCeiling, CacheCeilings};
 
     fn exact(value: f64) -> Spread {
         Spread { median: value, low: value * 0.9, high: value * 1.1, n: 7 }
@@ -158,7 +158,7 @@ mod tests {
         let entry = |threads: usize| ThreadCeilings {
             threads,
             memory_read: exact(20e9 * threads as f64).into(),
-            caches: RecordedList::new(vec![CacheCeiling { level: 2, size_bytes: 1, read: exact(1e11) }], "none"),
+            caches: CacheCeilings::measured(vec![CacheCeiling { level: 2, size_bytes: 1, read: exact(1e11) }], "none"),
             dispatch_s: exact(2e-6).into(),
             copy: Recorded::absent("not enough memory"),
             ..ThreadCeilings::absent(Reason::unrecorded())

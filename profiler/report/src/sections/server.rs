@@ -80,7 +80,7 @@ pub(super) fn short(view: &RunView<'_>) -> Section {
 
 fn named(server: &ServerFile) -> String {
     let version = server.version.as_ref().map(|version| format!(" {version}")).unwrap_or_default();
-    if server.software == "unknown" { "unknown software".to_owned() } else { format!("{}{version}", server.software) }
+    server.software.as_deref().map_or_else(|| "unknown software".to_owned(), |name| format!("{name}{version}"))
 }
 
 /// How the prefix cache was bypassed, and what the server's counts say about it.
@@ -268,9 +268,8 @@ fn processes(cases: &[&Case]) -> Table {
         let of = |value: &dyn Fn(&Sample) -> Option<f64>| {
             mean(&case.clean_samples().filter_map(value).collect::<Vec<f64>>())
         };
-        let counter = |name: &'static str| {
-            or_absent(of(&|sample| sample.server.as_ref()?.counters.get(name).copied()).map(significant))
-        };
+        let counter =
+            |name: &'static str| or_absent(of(&|sample| sample.server.as_ref()?.counters.get(name)).map(significant));
         vec![
             case.prompt.clone(),
             or_absent(of(&|sample| sample.cpu_s.value()).map(significant)),
@@ -280,7 +279,7 @@ fn processes(cases: &[&Case]) -> Table {
             counter("major_faults"),
             counter("voluntary_switches"),
             counter("involuntary_switches"),
-            or_absent(of(&|sample| sample.server.as_ref()?.counters.get("read_bytes").copied()).map(megabytes)),
+            or_absent(of(&|sample| sample.server.as_ref()?.counters.get("read_bytes")).map(megabytes)),
         ]
     }));
     table

@@ -206,7 +206,7 @@ mod tests {
         };
         let server = record::ServerFile {
             url: "http://h:1".to_owned(),
-            software: "vllm".to_owned(),
+            software: "vllm".to_owned().into(),
             ..record::ServerFile::absent("not asked")
         };
         let mut file = record::RunFile::default();

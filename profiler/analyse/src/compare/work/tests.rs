@@ -39,7 +39,7 @@ fn in_process() -> OneCase {
 fn through_server() -> OneCase {
     let details = [("context_length", "2048")].map(|(key, value)| (key.to_owned(), value.to_owned())).into();
     let server = ServerFile {
-        software: "llama-server".to_owned(),
+        software: "llama-server".to_owned().into(),
         model: "m.gguf".to_owned(),
         url: "http://127.0.0.1:1".to_owned(),
         pid: 1.into(),

@@ -2,10 +2,9 @@
 
 use engine_api::{CacheBypass, CacheHit, Phase, Prompt, Request, ServerReport};
 use models::Tokenizer;
-use record::{Reason, Reasons, Recorded, RecordedList, ServerSample};
+use record::{Reason, Reasons, Recorded, RecordedList, ServerCounters, ServerSample};
 use traces::Nanos;
 
-use super::super::server_processes::ServerCounters;
 use super::arrivals::{Judged, Judgement, StreamedAnswer, judge};
 use super::figures::{TimeFigures, rate};
 use super::timing::Timing;
@@ -32,8 +31,7 @@ pub(crate) fn server_figures(
 ) -> Option<ServerSample> {
     let reported = answer.reported.as_ref()?;
     let queued = progress.filter(|&at| at >= timing.start()).map(|at| at.saturating_sub(timing.start()));
-    let mut server =
-        ServerSample { counters: counters.values, notes: counters.reasons, ..server_sample(reported, queued) };
+    let mut server = ServerSample { counters, ..server_sample(reported, queued) };
     let tokenized =
         tokenizer.and_then(|tokenizer| tokens_after_pieces(tokenizer, &answer.text, &reported.stream.text_bytes));
     let judgement = judge(StreamedAnswer {

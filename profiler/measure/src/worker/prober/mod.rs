@@ -11,7 +11,7 @@ use std::sync::Mutex;
 
 use engines::threads;
 use record::environment::Cache;
-use record::{CacheCeiling, Reason, Reasons, Recorded, RecordedList, Spread, ThreadCeilings};
+use record::{CacheCeiling, CacheCeilings, Reason, Reasons, Recorded, Spread, ThreadCeilings};
 use statistics::median;
 use traces::{Nanos, clock};
 
@@ -83,15 +83,11 @@ fn all(caches: &[Cache], bytes: u64) -> ThreadCeilings {
     let fma_f32 = spread(Ok(multiply_adds(team, COMPUTE)));
     let dot_i8 = spread(dots(team, COMPUTE));
     let dispatch_s = spread(dispatch(team));
-    let (mut found, mut notes) = (Vec::new(), Reasons::new());
-    for level in levels(caches, team.size()) {
-        match spread(cache(team, level)) {
-            Recorded::Present(read) => {
-                found.push(CacheCeiling { level: level.level, size_bytes: level.size, read });
-            }
-            Recorded::Absent(reason) => drop(notes.insert(format!("caches.{}", level.level), reason.into())),
-        }
-    }
+    let measured = levels(caches, team.size()).into_iter().map(|level| {
+        let of_level = |read| CacheCeiling { level: level.level, size_bytes: level.size, read };
+        (level.level, spread(cache(team, level)).map(of_level))
+    });
+    let measured: Vec<_> = measured.collect();
     let without_caches = match caches {
         [] => "the system does not report its caches",
         _ => "no level of cache was measured",
@@ -100,12 +96,12 @@ fn all(caches: &[Cache], bytes: u64) -> ThreadCeilings {
         threads: team.size(),
         memory_read,
         memory_read_huge,
-        caches: RecordedList::new(found, without_caches),
+        caches: CacheCeilings::new(measured, without_caches),
         copy,
         fma_f32,
         dot_i8,
         dispatch_s,
-        notes,
+        notes: Reasons::new(),
     }
 }
 
@@ -236,7 +232,7 @@ mod tests {
             }
         }
         assert_eq!(found.caches.len(), 1, "{found:?}");
-        assert!(found.notes.contains_key("caches.2"));
+        assert!(found.caches.reason_of(2).is_some());
         assert_eq!(found.dot_i8.is_present(), dot::EXISTS);
         assert_eq!(all(&[], 8 << 20).caches.reason().unwrap(), &"the system does not report its caches");
     }
