@@ -15,6 +15,8 @@ use std::path::{Path, PathBuf};
 use engines::registry;
 use engines::{LoadOptions, Session};
 use models::Checkpoint;
+use models::fetch::Quiet;
+use models::quantise;
 use safetensors::SafeTensors;
 
 /// Input ids `[tokens]` and logits `[tokens, vocab]` of one fixture.
@@ -163,6 +165,60 @@ fn fused_attention_of_llama_cpp_rounds_to_f16() {
         let bound = if cfg!(target_arch = "x86_64") { 1e-5 } else { 1e-4 };
         assert!(auto < bound && off < bound, "{auto:e}, {off:e}");
     });
+}
+
+/// A folder that was converted to a GGUF file is the same model, also for llama.cpp: its tensors are those that its architecture has
+/// there, as are its keys. Refused is what GGUF cannot state.
+#[test]
+fn converted_folders_have_the_logits_of_transformers() {
+    let place = tempfile::tempdir().expect("a temporary folder");
+    // Its vocabulary has the size of all.
+    let header = common::fixtures().join("tiny/qwen2-bias.gguf");
+    for (name, refusal) in [
+        ("deepseek-v2", None),
+        ("deepseek-v2-groups", Some("groups of experts")),
+        ("deepseek-v3", None),
+        ("gemma4", None),
+        ("gemma4-equal-values", None),
+        ("gemma4-experts", None),
+        ("glm4-moe-lite", None),
+        ("lfm2", None),
+        ("qwen35", Some("gated delta net")),
+        ("qwen35moe", Some("gated delta net")),
+        ("qwen3moe", Some("layers that the keys of a GGUF file")),
+    ] {
+        let folder = common::fixtures().join("tiny").join(name);
+        let expected = Expected::read(&folder.join("expected.safetensors"));
+        let (source, path) = (Checkpoint::open(&folder).expect("it opens"), place.path().join(format!("{name}.gguf")));
+        let target = "F32".parse().expect("it is a target");
+        let request = quantise::Request { checkpoint: &source, sha256: &"0".repeat(64), target, header: Some(&header) };
+        let converted = quantise::quantise(&request, &path, &Quiet);
+        if let Some(part) = refusal {
+            let error = converted.expect_err("GGUF cannot state it").to_string();
+            assert!(error.contains(part), "{name}: {error}");
+            continue;
+        }
+        converted.expect("it is converted");
+        let converted = Checkpoint::open(&path).expect("it opens");
+        assert_eq!(converted.spec().unwrap().parameters(), source.spec().unwrap().parameters(), "{name}");
+        for label in ["candle", "llama-cpp"] {
+            if registry::find(label).expect("it is registered").open().is_err() {
+                continue;
+            }
+            let mut session = session(label, &converted, &common::exact(expected.ids.len()));
+            let steps = session.steps().expect("a white box");
+            steps.prefill(&expected.ids[..40]).expect("it runs");
+            let mut worst = 0f32;
+            for at in 40..expected.ids.len() {
+                worst = worst.max(common::relative_error(&steps.logits().expect("logits"), &expected.logits[at - 1]));
+                steps.decode(expected.ids[at]).expect("it runs");
+            }
+            println!("{label:14} {name:24} converted {worst:.1e}");
+            // llama.cpp takes GELU from a table of 16-bit floats.
+            let bound = if label == "llama-cpp" && name.starts_with("gemma4") { 1e-2 } else { 1e-3 };
+            assert!(worst <= bound, "{label}, {name}: relative error {worst:e}");
+        }
+    }
 }
 
 #[test]

@@ -93,6 +93,11 @@ impl PartFile {
         Ok(Self { file, part, target: target.to_path_buf(), finished: false })
     }
 
+    /// Where the file is until it is finished.
+    pub(crate) fn part(&self) -> &Path {
+        &self.part
+    }
+
     /// The open file, for writing at offsets.
     pub(crate) fn file(&self) -> &File {
         &self.file

@@ -344,3 +344,106 @@ fn damaged_provenance_is_reported() {
     let error = Checkpoint::open(&out).unwrap().provenance().unwrap_err().to_string();
     assert!(error.contains("inferometer.source.sha256") && error.contains("64 hexadecimal digits"), "{error}");
 }
+
+/// A matrix that MLX quantised: its module, rows, columns, bits and group.
+type MlxMatrix = (&'static str, usize, usize, usize, usize);
+
+const MLX_MATRICES: [MlxMatrix; 7] = [
+    ("model.embed_tokens", 320, 64, 8, 64),
+    ("model.layers.0.self_attn.q_proj", 64, 64, 4, 64),
+    ("model.layers.0.self_attn.k_proj", 64, 64, 4, 64),
+    ("model.layers.0.self_attn.v_proj", 64, 64, 3, 32),
+    ("model.layers.0.self_attn.o_proj", 64, 64, 5, 32),
+    ("model.layers.0.mlp.up_proj", 128, 64, 2, 64),
+    ("model.layers.0.mlp.down_proj", 64, 128, 6, 32),
+];
+
+/// The words, scales and biases of a matrix, as bytes: random bits, and numbers that BF16 has exactly.
+fn mlx_parts(&(_, rows, columns, bits, group): &MlxMatrix, seed: u64) -> [Vec<u8>; 3] {
+    let mut state = seed;
+    let mut next = move || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 56) as u8
+    };
+    let words = (0..rows * columns * bits / 8).map(|_| next()).collect();
+    // The upper half of an F32 is a BF16.
+    let mut numbers = |step: f32| -> Vec<u8> {
+        let count = rows * columns / group;
+        (0..count).flat_map(|_| (step * (f32::from(next() % 16) - 7.0)).to_le_bytes()[2..].to_vec()).collect()
+    };
+    [words, numbers(0.125), numbers(0.5)]
+}
+
+/// Element `column` of row `row`: the bits of a row follow one another, lowest first, and a group has one scale and one bias.
+fn mlx_value(&(_, _, columns, bits, group): &MlxMatrix, parts: &[Vec<u8>; 3], row: usize, column: usize) -> f32 {
+    let [words, scales, biases] = parts;
+    let first = (row * columns + column) * bits;
+    let quant = (0..bits).map(|bit| (words[(first + bit) / 8] as u32 >> ((first + bit) % 8) & 1) << bit).sum::<u32>();
+    let of_group = |numbers: &[u8]| {
+        let at = 2 * (row * (columns / group) + column / group);
+        f32::from_le_bytes([0, 0, numbers[at], numbers[at + 1]])
+    };
+    of_group(scales) * quant as f32 + of_group(biases)
+}
+
+/// The forms of config.json: one for all, exceptions in bits, in groups or in both, and a module that is not quantised.
+#[test]
+fn bits_of_mlx_per_module_give_the_values_of_the_formula() {
+    let (folder, place) = (folder_of(&json!(null)), tempfile::tempdir().unwrap());
+    let config_path = folder.path().join("config.json");
+    let mut config: serde_json::Value = serde_json::from_slice(&std::fs::read(&config_path).unwrap()).unwrap();
+    config["quantization"] = json!({
+        "group_size": 64, "bits": 4,
+        "model.embed_tokens": {"bits": 8},
+        "model.layers.0.self_attn.v_proj": {"group_size": 32, "bits": 3},
+        "model.layers.0.self_attn.o_proj": {"group_size": 32, "bits": 5},
+        "model.layers.0.mlp.up_proj": {"bits": 2, "mode": "affine"},
+        "model.layers.0.mlp.down_proj": {"group_size": 32, "bits": 6},
+        "model.layers.0.mlp.gate_proj": false,
+    });
+    std::fs::write(&config_path, config.to_string()).unwrap();
+    // The vectors and the matrix that is not quantised stay as they are in the folder.
+    let weights = folder.path().join("model.safetensors");
+    let plain = std::fs::read(&weights).unwrap();
+    let (length, rest) = plain.split_first_chunk::<8>().unwrap();
+    let (header, floats) = rest.split_at(u64::from_le_bytes(*length) as usize);
+    let old: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(header).unwrap();
+    let (mut table, mut data) = (serde_json::Map::new(), Vec::new());
+    let mut add = |name: String, dtype: &str, shape: serde_json::Value, bytes: &[u8]| {
+        let start = data.len();
+        data.extend(bytes);
+        table.insert(name, json!({"dtype": dtype, "shape": shape, "data_offsets": [start, data.len()]}));
+    };
+    for (name, entry) in &old {
+        if !MLX_MATRICES.iter().any(|(module, ..)| name.strip_suffix(".weight") == Some(module)) {
+            let at = |end: usize| entry["data_offsets"][end].as_u64().unwrap() as usize;
+            add(name.clone(), "F32", entry["shape"].clone(), &floats[at(0)..at(1)]);
+        }
+    }
+    let parts: Vec<[Vec<u8>; 3]> = (1..).zip(&MLX_MATRICES).map(|(seed, matrix)| mlx_parts(matrix, seed)).collect();
+    for ((module, rows, columns, bits, group), [words, scales, biases]) in MLX_MATRICES.iter().zip(&parts) {
+        add(format!("{module}.weight"), "U32", json!([rows, columns * bits / 32]), words);
+        add(format!("{module}.scales"), "BF16", json!([rows, columns / group]), scales);
+        add(format!("{module}.biases"), "BF16", json!([rows, columns / group]), biases);
+    }
+    let header = serde_json::Value::Object(table).to_string();
+    let bytes = [&(header.len() as u64).to_le_bytes(), header.as_bytes(), &data].concat();
+    std::fs::write(&weights, bytes).unwrap();
+
+    let (out, tokenizer) = (place.path().join("out.gguf"), synthetic(place.path(), &spec(), Quant::Q8_0));
+    with_header(folder.path(), "f32", Some(&tokenizer), &out).unwrap();
+    let after = Checkpoint::open(&out).unwrap();
+    for (at, name) in
+        [(0, "token_embd"), (3, "blk.0.attn_v"), (4, "blk.0.attn_output"), (5, "blk.0.ffn_up"), (6, "blk.0.ffn_down")]
+    {
+        let (matrix, found) = (&MLX_MATRICES[at], numbers(&after, &format!("{name}.weight")));
+        let (_, rows, columns, ..) = *matrix;
+        for (place, found) in found.iter().enumerate() {
+            let expected = mlx_value(matrix, &parts[at], place / columns, place % columns);
+            assert_eq!(found.to_bits(), expected.to_bits(), "{name}, element {place}: {found}, not {expected}");
+        }
+        assert_eq!(found.len(), rows * columns);
+    }
+    let gate = numbers(&after, "blk.0.ffn_gate.weight");
+    assert!((0..).zip(&gate).all(|(at, found)| *found == at as f32 / 1024.0));
+}

@@ -90,6 +90,26 @@ DEEPSEEK_YARN = {
 }
 
 
+QWEN35 = {
+    "rms_norm_eps": 1e-6,
+    "hidden_size": 32,
+    "head_dim": 16,
+    "num_hidden_layers": 3,
+    "layer_types": ["linear_attention", "full_attention", "linear_attention"],
+    "linear_num_key_heads": 2,
+    "linear_num_value_heads": 4,
+    "linear_key_head_dim": 8,
+    "linear_value_head_dim": 8,
+    "rope_parameters": {
+        "rope_type": "default",
+        "rope_theta": 10000.0,
+        "partial_rotary_factor": 0.25,
+        "mrope_section": [1, 1, 0],
+        "mrope_interleaved": True,
+    },
+}
+
+
 GEMMA4 = {
     "rms_norm_eps": 1e-6,
     "hidden_size": 32,
@@ -129,6 +149,7 @@ class Tiny:
             "glm4_moe_lite": transformers.Glm4MoeLiteConfig,
             "lfm2": transformers.Lfm2Config,
             "qwen3_5": transformers.Qwen3_5TextConfig,
+            "qwen3_5_moe": transformers.Qwen3_5MoeTextConfig,
             "gemma4": transformers.Gemma4TextConfig,
         }[self.family]
         fields = COMMON | self.options | changes
@@ -208,29 +229,7 @@ MODELS = [
             "tie_word_embeddings": True,
         },
     ),
-    Tiny(
-        "qwen35",
-        "qwen3_5",
-        {
-            "rms_norm_eps": 1e-6,
-            "hidden_size": 32,
-            "intermediate_size": 48,
-            "head_dim": 16,
-            "num_hidden_layers": 3,
-            "layer_types": ["linear_attention", "full_attention", "linear_attention"],
-            "linear_num_key_heads": 2,
-            "linear_num_value_heads": 4,
-            "linear_key_head_dim": 8,
-            "linear_value_head_dim": 8,
-            "rope_parameters": {
-                "rope_type": "default",
-                "rope_theta": 10000.0,
-                "partial_rotary_factor": 0.25,
-                "mrope_section": [1, 1, 0],
-                "mrope_interleaved": True,
-            },
-        },
-    ),
+    Tiny("qwen35", "qwen3_5", QWEN35 | {"intermediate_size": 48}),
     Tiny(
         "deepseek-v2",
         "deepseek_v2",
@@ -287,6 +286,31 @@ MODELS = [
             "moe_intermediate_size": 16,
         },
     ),
+    Tiny(
+        "qwen35moe",
+        "qwen3_5_moe",
+        QWEN35
+        | {
+            "num_experts": 6,
+            "num_experts_per_tok": 2,
+            "moe_intermediate_size": 24,
+            "shared_expert_intermediate_size": 40,
+        },
+    ),
+    Tiny(
+        "deepseek-v2-groups",
+        "deepseek_v2",
+        LATENT
+        | {
+            "q_lora_rank": 20,
+            "topk_method": "group_limited_greedy",
+            "n_group": 4,
+            "topk_group": 2,
+            "norm_topk_prob": False,
+            "routed_scaling_factor": 4.0,
+            "rope_parameters": DEEPSEEK_YARN,
+        },
+    ),
 ]
 
 
@@ -298,7 +322,7 @@ def randomise(model, seed: int, dtype: torch.dtype) -> None:
             noise = torch.randn(weight.shape, generator=generator)
             if "norm" in name:
                 # Those of Qwen 3.5 are the difference from 1, except for the norm with a gate.
-                offset = 0.0 if model.config.model_type == "qwen3_5_text" and "linear_attn" not in name else 1.0
+                offset = 0.0 if model.config.model_type in ("qwen3_5_text", "qwen3_5_moe_text") and "linear_attn" not in name else 1.0
                 value = offset + 0.3 * noise
             elif name.endswith("bias"):
                 value = 0.5 * noise
@@ -426,9 +450,14 @@ def check_lfm2(tiny: Tiny, model, ids: torch.Tensor) -> None:
 
 
 def check_qwen35(tiny: Tiny, model, ids: torch.Tensor) -> None:
-    """Decays, rates, norms and gates make a difference."""
+    """Decays, rates, norms and gates make a difference, and every kind of expert."""
     expected = logits(model, ids)
-    for end in ("A_log", "dt_bias", "in_proj_b.weight", "in_proj_z.weight", "linear_attn.norm.weight", "q_norm.weight", "k_norm.weight"):
+    ends = ["A_log", "dt_bias", "in_proj_b.weight", "in_proj_z.weight", "linear_attn.norm.weight", "q_norm.weight", "k_norm.weight"]
+    if tiny.family == "qwen3_5_moe":
+        ends += ["mlp.gate.weight", "experts.gate_up_proj", "experts.down_proj", "shared_expert.down_proj.weight", "shared_expert_gate.weight"]
+        fewer = logits(tiny.build(model.state_dict(), num_experts_per_tok=1), ids)
+        require(distance(fewer, expected) > 1e-2, "the number of experts makes no difference")
+    for end in ends:
         weights = {name: value * 0.5 if name.endswith(end) else value for name, value in model.state_dict().items()}
         require(distance(logits(tiny.build(weights), ids), expected) > 1e-2, f"{end} makes no difference")
 
@@ -438,6 +467,8 @@ def check_latent(tiny: Tiny, model, ids: torch.Tensor) -> None:
     expected = logits(model, ids)
     if tiny.family == "deepseek_v2":
         changes = [{"rope_parameters": DEEPSEEK_YARN | {"mscale": 1.0, "mscale_all_dim": 1.0}}]
+        if "n_group" in tiny.options:
+            changes += [{"routed_scaling_factor": 1.0}, {"topk_method": "greedy"}]
     else:
         changes = [{"norm_topk_prob": False}, {"routed_scaling_factor": 1.0}]
         without = {n: torch.zeros_like(v) if n.endswith("e_score_correction_bias") else v for n, v in model.state_dict().items()}
@@ -592,7 +623,7 @@ def make(tiny: Tiny, seed: int, out: str) -> str:
         check_lfm2(tiny, model, ids)
     if tiny.family == "gemma4":
         check_gemma4(tiny, model, ids)
-    if tiny.family == "qwen3_5":
+    if tiny.family in ("qwen3_5", "qwen3_5_moe"):
         check_qwen35(tiny, model, ids)
     if tiny.name in ("llama-rope-scaled", "mistral-window", "qwen2-bias"):
         path = os.path.join(out, tiny.name + ".gguf")

@@ -95,7 +95,7 @@ impl Engine for LlamaCpp {
                 "use a .gguf file, or the engine candle",
             ));
         }
-        if let Description::Described(spec) = checkpoint.description() {
+        if let Some(spec) = described(checkpoint) {
             check_window(checkpoint, spec, options.context)?;
             check_blocks(spec, options.kv_type)?;
         }
@@ -103,6 +103,14 @@ impl Engine for LlamaCpp {
         settings.check_threads(options.threads, build_info::has_openmp())?;
         let batch = options.batch.unwrap_or(DEFAULT_BATCH).clamp(1, options.context.max(1));
         Ok(Box::new(LlamaSession::load(checkpoint, options, &settings, batch)?))
+    }
+}
+
+/// The shape of the model, if the description holds for what llama.cpp computes with the tensors of this file.
+fn described(checkpoint: &Checkpoint) -> Option<&Spec> {
+    match (checkpoint.description(), checkpoint.otherwise_stored()) {
+        (Description::Described(spec), None) => Some(spec),
+        _ => None,
     }
 }
 

@@ -1,11 +1,11 @@
 //! One loaded model on llama.cpp.
 
-use models::{Checkpoint, Description};
+use models::Checkpoint;
 
 use super::raw::{Context, ContextOptions, Graph, Model, Part};
 use super::settings::Settings;
 use super::text_decoder::TextDecoder;
-use super::{failed, ops, unsupported};
+use super::{described, failed, ops, unsupported};
 use crate::greedy::{GreedySession, argmax, generate};
 use crate::{EngineError, KvBytes, LoadOptions, Observer, Request, Session, Steps, Usage};
 
@@ -32,10 +32,7 @@ impl LlamaSession {
         settings: &Settings,
         batch: usize,
     ) -> Result<Self, EngineError> {
-        let spec = match checkpoint.description() {
-            Description::Described(spec) => Some(spec),
-            Description::Opaque(_) => None,
-        };
+        let spec = described(checkpoint);
         let model = Model::load(checkpoint.path(), Part::All, settings)?;
         if model.has_encoder() {
             return Err(unsupported(

@@ -2,6 +2,7 @@
 #![allow(dead_code, clippy::print_stdout, reason = "each test binary uses a part of it, and tests print figures")]
 
 pub(crate) mod golden;
+pub(crate) mod joined_latent;
 pub(crate) mod tiny;
 
 use std::path::{Path, PathBuf};

@@ -162,13 +162,15 @@ fn from_gguf(metadata: &Metadata, mut spec: Spec) -> Result<Spec, Error> {
     let key = |rest: &str| format!("{ARCH}.{rest}");
     let count = |rest: &str| metadata.count(&key(rest));
     let required = |rest: &str| metadata.required(&key(rest), count(rest)?);
-    let Some(query_dim) = count("attention.key_length_mla")?.filter(|width| *width > 0) else {
-        return Err(metadata.unsupported(
-            &key("attention.key_length_mla"),
-            "the width of a key, as files have it whose attn_kv_b is divided into attn_k_b and attn_v_b",
-            "none",
-        ));
+    // Without them, as in older conversions, the file is of attention without the products with the latent, whose heads have these widths.
+    let of_head = |plain: &str, latent: &str| -> Result<usize, Error> {
+        match count(latent)?.filter(|width| *width > 0) {
+            Some(width) => Ok(width),
+            None => required(plain),
+        }
     };
+    let query_dim = of_head("attention.key_length", "attention.key_length_mla")?;
+    let value_dim = of_head("attention.value_length", "attention.value_length_mla")?;
     // Layers that predict further tokens; their tensors are not read.
     let further = count("nextn_predict_layers")?.unwrap_or(0);
     let layers = spec.layers.len().saturating_sub(further).max(1);
@@ -197,7 +199,7 @@ fn from_gguf(metadata: &Metadata, mut spec: Spec) -> Result<Spec, Error> {
         query_rank: count("attention.q_lora_rank")?.filter(|rank| *rank > 0),
         rank: required("attention.kv_lora_rank")?,
         key_dim: query_dim.saturating_sub(rope_dim),
-        value_dim: required("attention.value_length_mla")?,
+        value_dim,
     };
     // The key has a tenth of the multiplier. Cosines and sines are not multiplied then, queries and keys are.
     let log_multiplier = metadata.number(&key("rope.scaling.yarn_log_multiplier"))?.map(|tenth| tenth / 0.1);

@@ -37,5 +37,15 @@ pub(super) fn open(path: &Path) -> Result<Parts, Error> {
     let name = own_name.map(printable).or_else(|| repository_name(path)).or_else(folder_name).unwrap_or_default();
     let (description, source) = (Description::Described(spec), Source::Folder(path.to_path_buf()));
     let has_other_parts = text_part.is_some();
-    Ok(Parts { path: path.to_path_buf(), name, description, source, files, maps, tensors, has_other_parts })
+    Ok(Parts {
+        path: path.to_path_buf(),
+        name,
+        description,
+        source,
+        files,
+        maps,
+        tensors,
+        otherwise_stored: None,
+        has_other_parts,
+    })
 }

@@ -120,9 +120,7 @@ fn of_one(
     let (kind, inputs) = if name.kind == Kind::Bias { ("bias", 1) } else { ("weight", inputs) };
     let stored = || match scales {
         Some(scales) => Stored::Mxfp4 { scales: (scales.map, scales.range.clone()) },
-        None if by_rows => {
-            Stored::RowsOfHeads { element: dtype.block_bytes(), rows: step * outputs, transposed: false }
-        }
+        None if by_rows => Stored::RowsOfHeads { dtype, rows: step * outputs, transposed: false },
         None => Stored::Transposed { element: dtype.block_bytes() },
     };
     let parts: &[&str] = if name.is_down { &["ffn_down_exps"] } else { &["ffn_gate_exps", "ffn_up_exps"] };

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::description::Description;
 use super::parts::{self, Parts, Place, Source};
-use super::{gguf_kind, split};
+use super::{gguf_kind, joined_latent, split};
 use crate::arch;
 use crate::container::gguf::{File, Metadata};
 use crate::error::{Error, Mismatch, NotModelled, printable};
@@ -41,9 +41,16 @@ pub(super) fn open(path: &Path) -> Result<Parts, Error> {
         let found = tensors.iter().find(|(info, _)| info.name == name);
         found.map(|(info, place)| (info, &files[place.map].1.map[place.range.clone()]))
     });
+    let mut otherwise_stored = None;
     let description = match spec {
         Ok(spec) => {
-            tensors = parts::as_described(&spec, tensors);
+            let (divided, is_divided) = joined_latent::divided_in_gguf(&spec, parts::as_described(&spec, tensors));
+            tensors = divided;
+            otherwise_stored = is_divided.then(|| NotModelled {
+                file: path.to_path_buf(),
+                architecture: printable(architecture),
+                missing: "keys and values of latent attention in one matrix (attn_kv_b), with which llama.cpp keeps the keys and values of all heads instead of the latent: a newer conversion of the model has attn_k_b and attn_v_b".to_owned(),
+            });
             Description::Described(spec)
         }
         Err(error) => Description::Opaque(NotModelled::of(&printable(architecture), path, error)?),
@@ -54,7 +61,7 @@ pub(super) fn open(path: &Path) -> Result<Parts, Error> {
     let name = own_name.map_or_else(|| stem.into_owned(), printable);
     let (files, maps) = files.into_iter().map(|(file, part)| (file, part.map)).unzip();
     let (path, source) = (path.to_path_buf(), Source::Gguf(metadata));
-    Ok(Parts { path, name, description, source, files, maps, tensors, has_other_parts: false })
+    Ok(Parts { path, name, description, source, files, maps, tensors, otherwise_stored, has_other_parts: false })
 }
 
 /// The name of the quantisation according to `general.file_type`. Source: `enum llama_ftype` in llama.h.

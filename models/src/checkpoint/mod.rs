@@ -53,6 +53,7 @@ pub struct Checkpoint {
     places: Vec<Place>,
     /// Index of each tensor by its name.
     index: HashMap<String, usize>,
+    otherwise_stored: Option<NotModelled>,
     has_other_parts: bool,
 }
 
@@ -75,14 +76,26 @@ impl Checkpoint {
 
     /// Checks every tensor against the shape and indexes them by name.
     fn assemble(parts: Parts) -> Result<Self, Error> {
-        let Parts { path, name, description, source, files, maps, tensors, has_other_parts } = parts;
+        let Parts { path, name, description, source, files, maps, tensors, otherwise_stored, has_other_parts } = parts;
         let description = match description {
             Description::Described(spec) => check(&path, spec, &source, &tensors)?,
             opaque @ Description::Opaque(_) => opaque,
         };
         let index = tensors.iter().enumerate().map(|(at, (info, _))| (info.name.clone(), at)).collect();
         let (tensors, places) = tensors.into_iter().unzip();
-        Ok(Self { path, name, description, source, files, maps, tensors, places, index, has_other_parts })
+        Ok(Self {
+            path,
+            name,
+            description,
+            source,
+            files,
+            maps,
+            tensors,
+            places,
+            index,
+            otherwise_stored,
+            has_other_parts,
+        })
     }
 
     /// The file or folder that was opened.
@@ -107,6 +120,13 @@ impl Checkpoint {
     #[must_use]
     pub const fn description(&self) -> &Description {
         &self.description
+    }
+
+    /// Why the description does not hold for an engine that computes with the tensors as they are stored, such as llama.cpp: the model is
+    /// the same, and its operations and its cache are others. `None`: it holds.
+    #[must_use]
+    pub const fn otherwise_stored(&self) -> Option<&NotModelled> {
+        self.otherwise_stored.as_ref()
     }
 
     /// The shape.
@@ -192,8 +212,8 @@ impl Checkpoint {
         bytes.as_f64() * 8.0 / self.outline().parameters.as_f64()
     }
 
-    /// The tensor of this GGUF name, in both formats. Its bytes are in the mapped file, except for the experts of gpt-oss in a folder,
-    /// which are copied in another order at each call.
+    /// The tensor of this GGUF name, in both formats. Its bytes are in the mapped file, except for those that files store in another order,
+    /// such as the experts of gpt-oss in a folder: they are copied at each call.
     pub fn tensor(&self, name: &str) -> Result<TensorView<'_>, Error> {
         let Some(&at) = self.index.get(name) else {
             let near = nearest(name, self.tensors.iter().map(|info| info.name.as_str()));

@@ -10,6 +10,7 @@ use super::description::Description;
 use super::rearranged::Arrangement;
 use crate::arch;
 use crate::container::gguf::Metadata;
+use crate::error::NotModelled;
 use crate::spec::{Spec, expert_part, weights};
 use crate::tensor::TensorInfo;
 use crate::units::Bytes;
@@ -23,6 +24,8 @@ pub(super) struct Parts {
     pub(super) files: Vec<PathBuf>,
     pub(super) maps: Vec<Arc<Mmap>>,
     pub(super) tensors: Vec<PlacedTensor>,
+    /// Why the description does not hold for an engine that computes with the tensors as they are stored.
+    pub(super) otherwise_stored: Option<NotModelled>,
     /// Whether the model has parts beside the text that were not read.
     pub(super) has_other_parts: bool,
 }

@@ -1,11 +1,14 @@
-//! Tensors of safetensors folders that store other rows or another order than the description has: the experts of gpt-oss, keys and
-//! values of latent attention. Their bytes are rearranged when they are taken, into memory of the process; everything else of a
+//! Tensors that store other rows or another order than the description has: the experts of gpt-oss in folders, keys and values of latent
+//! attention in folders and in older GGUF files. Their bytes are rearranged when they are taken, into memory of the process; everything else of a
 //! checkpoint stays in the mapped files.
 
 use std::io;
 use std::ops::Range;
 
 use memmap2::{Mmap, MmapMut};
+
+use crate::blocks;
+use crate::dtype::DType;
 
 /// How the stored bytes of all experts become rows `[experts, outputs, inputs]`. Output `o` is stored as number `first + step o`: gate
 /// and up alternate in one tensor.
@@ -24,12 +27,20 @@ pub(super) struct Arrangement {
 pub(super) enum Stored {
     /// Floats `[experts, inputs, step outputs]` of this many bytes each.
     Transposed { element: usize },
-    /// Floats `[experts, rows, columns]` of this many bytes each, of which the rows from `first` on are the outputs, or the inputs if they
-    /// are `transposed`. An expert is a head here.
-    RowsOfHeads { element: usize, rows: usize, transposed: bool },
+    /// `[experts, rows, columns]` of this type, of which the rows from `first` on are the outputs, or the inputs if they are `transposed`:
+    /// then blocks of several elements become F32 ([`Stored::transposed_type`]). An expert is a head here.
+    RowsOfHeads { dtype: DType, rows: usize, transposed: bool },
     /// Codes `[experts, step outputs, inputs / 32, 16]`, two in a byte, the first in the low half; and one exponent for 32 codes, in
     /// another tensor: its mapping and its bytes.
     Mxfp4 { scales: (usize, Range<usize>) },
+}
+
+impl Stored {
+    /// The type of the transposed matrix of one of this type: a block has elements of one row, so that those of a column are taken out of
+    /// their blocks, with the same values.
+    pub(super) const fn transposed_type(stored: DType) -> DType {
+        if stored.is_quantised() { DType::F32 } else { stored }
+    }
 }
 
 /// Elements of a block of MXFP4, and the bytes of their codes.
@@ -44,7 +55,8 @@ impl Arrangement {
     pub(super) fn apply(&self, bytes: &[u8], maps: &[std::sync::Arc<Mmap>]) -> io::Result<Mmap> {
         match &self.stored {
             Stored::Transposed { element } => self.transposed(bytes, *element),
-            Stored::RowsOfHeads { element, rows, transposed } => self.rows(bytes, *element, *rows, *transposed),
+            Stored::RowsOfHeads { dtype, rows, transposed: false } => self.rows(bytes, *dtype, *rows),
+            Stored::RowsOfHeads { dtype, rows, transposed: true } => self.columns(bytes, *dtype, *rows),
             Stored::Mxfp4 { scales: (map, range) } => {
                 let outside = || io::Error::new(io::ErrorKind::InvalidData, "the exponents are outside of their file");
                 let scales = maps.get(*map).and_then(|map| map.get(range.clone())).ok_or_else(outside)?;
@@ -75,21 +87,41 @@ impl Arrangement {
         out.make_read_only()
     }
 
-    fn rows(&self, bytes: &[u8], element: usize, rows: usize, transposed: bool) -> io::Result<Mmap> {
+    /// Rows of each head, as they are.
+    fn rows(&self, bytes: &[u8], dtype: DType, rows: usize) -> io::Result<Mmap> {
         let &Self { experts, outputs, inputs, first, .. } = self;
-        let columns = if transposed { outputs } else { inputs };
+        let row = row_bytes(dtype, inputs);
+        let mut out = MmapMut::map_anon(experts * outputs * row)?;
+        for (stored, out) in bytes.chunks_exact(rows * row).zip(out.chunks_exact_mut(outputs * row)) {
+            out.copy_from_slice(&stored[first * row..][..outputs * row]);
+        }
+        out.make_read_only()
+    }
+
+    /// Columns of the rows of each head.
+    fn columns(&self, bytes: &[u8], dtype: DType, rows: usize) -> io::Result<Mmap> {
+        let &Self { experts, outputs, inputs, first, .. } = self;
+        let row = row_bytes(dtype, outputs);
+        let element = Stored::transposed_type(dtype).block_bytes();
         let size = outputs * inputs * element;
         let mut out = MmapMut::map_anon(experts * size)?;
-        let heads = bytes.chunks_exact(rows * columns * element).zip(out.chunks_exact_mut(size));
-        for (stored, out) in heads {
-            let stored = &stored[first * columns * element..];
-            if !transposed {
-                out.copy_from_slice(&stored[..size]);
-                continue;
-            }
-            for (output, row) in out.chunks_exact_mut(inputs * element).enumerate() {
-                for (input, to) in row.chunks_exact_mut(element).enumerate() {
-                    to.copy_from_slice(&stored[(input * columns + output) * element..][..element]);
+        // Of a stored row: its elements as bytes, and for blocks as numbers.
+        let mut elements = vec![0u8; outputs * element];
+        let mut numbers = vec![0f32; if dtype.is_quantised() { outputs } else { 0 }];
+        for (stored, out) in bytes.chunks_exact(rows * row).zip(out.chunks_exact_mut(size)) {
+            for (input, stored) in stored[first * row..].chunks_exact(row).take(inputs).enumerate() {
+                if !dtype.is_quantised() {
+                    elements.copy_from_slice(stored);
+                } else if blocks::dequantise_into(dtype, stored, &mut numbers) {
+                    for (to, number) in elements.chunks_exact_mut(element).zip(&numbers) {
+                        to.copy_from_slice(&number.to_le_bytes());
+                    }
+                } else {
+                    let reason = format!("{dtype} has no values without those of another tensor");
+                    return Err(io::Error::new(io::ErrorKind::InvalidData, reason));
+                }
+                for (output, from) in elements.chunks_exact(element).enumerate() {
+                    out[(output * inputs + input) * element..][..element].copy_from_slice(from);
                 }
             }
         }
@@ -117,6 +149,11 @@ impl Arrangement {
     }
 }
 
+#[allow(clippy::cast_possible_truncation, reason = "a row is in memory")]
+fn row_bytes(dtype: DType, elements: usize) -> usize {
+    dtype.row_bytes(elements).get() as usize
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -135,13 +172,39 @@ mod tests {
     /// Two heads of two rows of keys and one of values, three columns.
     #[test]
     fn rows_of_heads_are_taken_or_transposed() {
-        let stored: Vec<u8> = (0..18).collect();
+        let stored: Vec<u8> = (0u16..18).flat_map(u16::to_le_bytes).collect();
         let of = |outputs, inputs, first, transposed| {
-            let form = Stored::RowsOfHeads { element: 1, rows: 3, transposed };
-            Arrangement { experts: 2, outputs, inputs, first, step: 1, stored: form }.apply(&stored, &[]).unwrap()
+            let form = Stored::RowsOfHeads { dtype: DType::F16, rows: 3, transposed };
+            let rearranged = Arrangement { experts: 2, outputs, inputs, first, step: 1, stored: form };
+            let bytes = rearranged.apply(&stored, &[]).unwrap();
+            bytes.chunks_exact(2).map(|bytes| u16::from_le_bytes([bytes[0], bytes[1]])).collect::<Vec<_>>()
         };
-        assert_eq!(&of(3, 2, 0, true)[..], [0, 3, 1, 4, 2, 5, 9, 12, 10, 13, 11, 14]);
-        assert_eq!(&of(1, 3, 2, false)[..], [6, 7, 8, 15, 16, 17]);
+        assert_eq!(of(3, 2, 0, true), [0, 3, 1, 4, 2, 5, 9, 12, 10, 13, 11, 14]);
+        assert_eq!(of(1, 3, 2, false), [6, 7, 8, 15, 16, 17]);
+    }
+
+    /// One head of two rows of keys and one of values, 32 columns of one block each. The keys are transposed as numbers, the row of the
+    /// values keeps its block.
+    #[test]
+    fn blocks_are_transposed_as_numbers() {
+        let rows: Vec<Vec<f32>> =
+            (0..3u8).map(|row| (0..32u8).map(|at| f32::from(at) - 9.5 * f32::from(row)).collect()).collect();
+        let mut stored = Vec::new();
+        for row in &rows {
+            assert!(blocks::quantise(DType::Q8_0, row, &mut stored));
+        }
+        let of = |outputs, inputs, first, transposed| {
+            let form = Stored::RowsOfHeads { dtype: DType::Q8_0, rows: 3, transposed };
+            Arrangement { experts: 1, outputs, inputs, first, step: 1, stored: form }.apply(&stored, &[]).unwrap()
+        };
+        let block = DType::Q8_0.block_bytes();
+        assert_eq!(of(1, 32, 2, false)[..], stored[2 * block..]);
+        let expected = blocks::dequantise(DType::Q8_0, &stored[..2 * block]).unwrap();
+        let keys = of(32, 2, 0, true);
+        let found: Vec<f32> = keys.chunks_exact(4).map(|bytes| f32::from_le_bytes(bytes.try_into().unwrap())).collect();
+        for column in 0..32 {
+            assert_eq!(found[2 * column..][..2], [expected[column], expected[32 + column]], "column {column}");
+        }
     }
 
     /// Two experts of two rows of one block; codes count up from 0, each byte has two.

@@ -30,7 +30,17 @@ pub(super) fn metadata(checkpoint: &Checkpoint, target: Target, header: Option<&
         ))),
         Some(source) => {
             source.check_exact("tokenizer.ggml.")?;
-            Ok(changed(source, target))
+            let mut keys = changed(source, target);
+            if checkpoint.otherwise_stored().is_some() {
+                // The tensors are written as the description has them.
+                for (key, value) in arch::shape_keys(checkpoint.spec()?) {
+                    match keys.iter_mut().find(|(known, _)| *known == key) {
+                        Some((_, stored)) => *stored = value,
+                        None => keys.push((key, value)),
+                    }
+                }
+            }
+            Ok(keys)
         }
         None => from_folder(checkpoint, target, header),
     }

@@ -14,10 +14,11 @@ mod write;
 
 use std::path::Path;
 
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Checkpoint, Description};
 use crate::container::gguf::{self, KeyValues};
 use crate::error::{Error, Mismatch};
 use crate::progress::Progress;
+use crate::spec::{Spec, weights};
 use crate::units::Bytes;
 
 use self::plan::PlannedTensor;
@@ -71,7 +72,8 @@ pub fn quantise(request: &Request<'_>, path: &Path, progress: &dyn Progress) -> 
         keys.extend(Provenance::new(checkpoint, sha256, error)?.keys());
         Ok(gguf::header(&keys, tensors.iter().map(PlannedTensor::header_entry)))
     };
-    let (error, file_bytes) = write::write(&tensors, header, checkpoint.path(), path, progress)?;
+    let check = |written: &Path| check_description(checkpoint, written);
+    let (error, file_bytes) = write::write(&tensors, header, check, checkpoint.path(), path, progress)?;
     let bytes: u64 = tensors.iter().map(|tensor| tensor.bytes).sum();
     Ok(Quantised {
         file_bytes,
@@ -80,6 +82,20 @@ pub fn quantise(request: &Request<'_>, path: &Path, progress: &dyn Progress) -> 
         changed: tensors.iter().filter(|tensor| tensor.is_changed()).count(),
         provenance: Provenance::new(checkpoint, sha256, error)?,
     })
+}
+
+/// Refuses a file that does not describe the weights of the source: config.json can state layers for which GGUF has no key, such as a
+/// layer without experts among others of `qwen3moe`.
+fn check_description(source: &Checkpoint, written: &Path) -> Result<(), Error> {
+    let shapes = |spec: &Spec| weights(spec).into_iter().map(|weight| (weight.name, weight.shape)).collect::<Vec<_>>();
+    let found = match Checkpoint::open(written)?.description() {
+        Description::Described(spec) if shapes(spec) == shapes(source.spec()?) => return Ok(()),
+        Description::Described(_) => "other weights in the keys of its file".to_owned(),
+        Description::Opaque(reason) => reason.missing.clone(),
+    };
+    let expected = "layers that the keys of a GGUF file of this architecture can state";
+    let advice = "use the model as it is";
+    Err(Error::Quantise(Mismatch::at(source.path(), "description", expected, found, advice)))
 }
 
 /// Refuses to overwrite the source.

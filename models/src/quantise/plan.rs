@@ -8,7 +8,7 @@ use crate::checkpoint::Checkpoint;
 use crate::container::gguf::{ALIGNMENT, NewTensor};
 use crate::dtype::DType;
 use crate::error::{Error, Mismatch};
-use crate::spec::{DeltaLayout, EMBEDDING, Mixer, Spec, Weight, WeightKind, weights};
+use crate::spec::{DeltaLayout, EMBEDDING, ExpertGroups, Layer, Mixer, Spec, Weight, WeightKind, weights};
 use crate::tensor::TensorView;
 use crate::units::Bytes;
 
@@ -66,6 +66,7 @@ impl RotaryOrder {
 pub(super) fn plan(checkpoint: &Checkpoint, target: Target) -> Result<Vec<PlannedTensor<'_>>, Error> {
     let spec = checkpoint.spec()?;
     check_delta_nets(checkpoint, spec)?;
+    check_groups(checkpoint, spec)?;
     let kinds = weights(spec).into_iter().map(|Weight { name, kind, .. }| (name, kind)).collect();
     let mut builder = PlanBuilder { checkpoint, spec, target, kinds, tensors: Vec::new(), offset: 0 };
     if checkpoint.metadata().is_some() {
@@ -106,6 +107,23 @@ fn check_delta_nets(checkpoint: &Checkpoint, spec: &Spec) -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+/// Refuses a folder whose groups of experts are ranked by their best score: GGUF has no key for it, and readers rank them otherwise.
+fn check_groups(checkpoint: &Checkpoint, spec: &Spec) -> Result<(), Error> {
+    let is_folder = checkpoint.metadata().is_none();
+    let groups = |layer: &Layer| layer.feed_forward.experts()?.gating.groups;
+    let found = spec.layers.iter().enumerate().find_map(|(at, layer)| Some((at, groups(layer)?)));
+    match found.filter(|(_, groups)| is_folder && *groups != ExpertGroups::by_two(groups.count, groups.used)) {
+        None => Ok(()),
+        Some((at, groups)) => Err(Error::Quantise(Mismatch::at(
+            checkpoint.path(),
+            format!("groups of experts in layer {at}"),
+            "none, or groups that are ranked by their two best scores, as programs for GGUF files rank them",
+            format!("{} that are ranked by their best score (group_limited_greedy)", groups.count),
+            "use the folder itself: a GGUF file of this model computes with other experts",
+        ))),
+    }
 }
 
 /// Collects the tensors and computes their positions.

@@ -50,11 +50,12 @@ struct Buffers {
 }
 
 /// Writes the tensors to `path` atomically: until it is complete the file is called `NAME.part`, which is removed on errors. `header`
-/// encodes the header for a given error of the weights; its length must not depend on the error. Returns the error and the size of
-/// the file.
+/// encodes the header for a given error of the weights; its length must not depend on the error. `check` reads the complete file before it
+/// gets its name. Returns the error and the size of the file.
 pub(super) fn write(
     tensors: &[PlannedTensor<'_>],
     header: impl Fn(f32) -> Result<Vec<u8>, Error>,
+    check: impl Fn(&Path) -> Result<(), Error>,
     source: &Path,
     path: &Path,
     progress: &dyn Progress,
@@ -85,6 +86,7 @@ pub(super) fn write(
     let error = error(&sums?);
     output.file().write_all_at(&header(error)?, 0).map_err(cannot_write)?;
     task.advanced(start);
+    check(output.part())?;
     output.finish().map_err(|e| Error::io("finish", path, e))?;
     Ok((error, Bytes(needed)))
 }

@@ -32,6 +32,8 @@ const MESSAGE_BYTES: usize = 1000;
 static START: Once = Once::new();
 /// llama.cpp's error messages since the start of the last call that may fail.
 static MESSAGES: Mutex<String> = Mutex::new(String::new());
+/// The start of llama.cpp's warning about memory that the system did not lock.
+const NOT_LOCKED: &str = "failed to mlock";
 
 /// Starts llama.cpp, once per process.
 fn start() {
@@ -65,17 +67,29 @@ fn place_on_nodes(settings: &Settings) -> Result<(), EngineError> {
 
 /// Keeps error messages; the first ones are the closest to the cause.
 unsafe extern "C" fn on_log(level: sys::ggml_log_level, text: *const c_char, _data: *mut c_void) {
-    if level != sys::GGML_LOG_LEVEL_ERROR || text.is_null() {
+    if text.is_null() {
         return;
     }
     // SAFETY: llama.cpp passes a text that ends with a zero byte and lives during this call.
     let text = unsafe { CStr::from_ptr(text) }.to_string_lossy();
+    // Memory that is not locked is a warning there: the model is loaded all the same.
+    if level != sys::GGML_LOG_LEVEL_ERROR && !text.contains(NOT_LOCKED) {
+        return;
+    }
     let mut messages = MESSAGES.lock().unwrap_or_else(PoisonError::into_inner);
     if messages.len() + text.len() <= MESSAGE_BYTES {
         let separator = if messages.is_empty() { "" } else { ", " };
         messages.push_str(separator);
         messages.push_str(text.trim());
     }
+}
+
+/// llama.cpp's message about memory that the system did not lock, if there was one since the messages were cleared.
+fn not_locked() -> Option<String> {
+    let messages = MESSAGES.lock().unwrap_or_else(PoisonError::into_inner);
+    let at = messages.find(NOT_LOCKED)?;
+    // The line alone: advice for users of llama.cpp's own tools follows.
+    messages[at..].lines().next().map(str::to_owned)
 }
 
 /// llama.cpp's messages about the last error, or a default.

@@ -6,9 +6,9 @@ use std::ptr::{self, NonNull};
 
 use llama_cpp_sys_2 as sys;
 
-use super::super::failed;
 use super::super::settings::{LazyMode, LoadMode, Settings};
-use super::{clear_messages, messages_or, place_on_nodes, start};
+use super::super::{failed, unsupported};
+use super::{clear_messages, messages_or, not_locked, place_on_nodes, start};
 use crate::EngineError;
 
 /// Size of the first buffer for the text of a token, in bytes.
@@ -71,7 +71,15 @@ impl Model {
             unsafe { sys::llama_model_free(pointer.as_ptr()) };
             return Err(failed("load", "the file has no vocabulary"));
         };
-        Ok(Self { pointer, vocab })
+        let model = Self { pointer, vocab };
+        let is_locked = matches!(settings.load_mode, LoadMode::Mlock | LoadMode::MmapMlock);
+        match not_locked().filter(|_| is_locked && part == Part::All) {
+            None => Ok(model),
+            Some(reason) => Err(unsupported(
+                format!("locked memory here: the system refuses it ({reason})"),
+                "choose another load mode, or raise the limit of locked memory (ulimit -l, RLIMIT_MEMLOCK)",
+            )),
+        }
     }
 
     /// Size of the vocabulary.

@@ -52,9 +52,13 @@ pub(super) fn prepare(
     let passage = passage::ids(&vocabulary, &ordinary, context)?;
     let weights: Bytes = checkpoint.tensors().iter().map(|tensor| tensor.bytes).sum();
     let batch = options.engine.batch.unwrap_or(DEFAULT_BATCH).min(context);
-    let modelled = match checkpoint.description() {
-        Description::Described(spec) => Ok(ModelledShape { spec: spec.clone(), types: WeightTypes::of(&checkpoint)? }),
-        Description::Opaque(reason) => Err(reason.clone()),
+    // An engine that needs no shape computes with the tensors as they are stored.
+    let as_stored = choices.iter().any(|choice| !choice.caps.needs_shape);
+    let modelled = match (checkpoint.description(), checkpoint.otherwise_stored().filter(|_| as_stored)) {
+        (Description::Described(spec), None) => {
+            Ok(ModelledShape { spec: spec.clone(), types: WeightTypes::of(&checkpoint)? })
+        }
+        (Description::Described(_), Some(reason)) | (Description::Opaque(reason), _) => Err(reason.clone()),
     };
     let predicted_bytes = match &modelled {
         Ok(ModelledShape { spec, .. }) => {
