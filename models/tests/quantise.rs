@@ -378,7 +378,8 @@ fn mlx_parts(&(_, rows, columns, bits, group): &MlxMatrix, seed: u64) -> [Vec<u8
 fn mlx_value(&(_, _, columns, bits, group): &MlxMatrix, parts: &[Vec<u8>; 3], row: usize, column: usize) -> f32 {
     let [words, scales, biases] = parts;
     let first = (row * columns + column) * bits;
-    let quant = (0..bits).map(|bit| (words[(first + bit) / 8] as u32 >> ((first + bit) % 8) & 1) << bit).sum::<u32>();
+    let bit_at = |at: usize| u32::from(words[at / 8] >> (at % 8) & 1);
+    let quant: u32 = (0..bits).map(|bit| bit_at(first + bit) << bit).sum();
     let of_group = |numbers: &[u8]| {
         let at = 2 * (row * (columns / group) + column / group);
         f32::from_le_bytes([0, 0, numbers[at], numbers[at + 1]])
@@ -445,5 +446,5 @@ fn bits_of_mlx_per_module_give_the_values_of_the_formula() {
         assert_eq!(found.len(), rows * columns);
     }
     let gate = numbers(&after, "blk.0.ffn_gate.weight");
-    assert!((0..).zip(&gate).all(|(at, found)| *found == at as f32 / 1024.0));
+    assert!((0u16..).zip(&gate).all(|(at, found)| found.to_bits() == (f32::from(at) / 1024.0).to_bits()));
 }
