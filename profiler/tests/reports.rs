@@ -9,8 +9,8 @@ use analyse::compare::{Comparability, Outcome, Sides, THRESHOLD, compare};
 use analyse::summary::series;
 use engine_api::Advice as _;
 use record::{
-    CacheCeiling, CacheCeilings, Ceilings, Error, MemoryPoint, OpRow, PhaseOrOther, Reason, RecordedList, RunFile,
-    Spread, Store, ThreadCeilings, files,
+    CacheCeiling, CacheCeilings, Ceilings, Entry, Error, FolderLock, MemoryPoint, OpRow, PhaseOrOther, Reason,
+    RecordedList, RunFile, Spread, Store, ThreadCeilings, files,
 };
 use report::{Block, Content, FORMATS, TextOptions, content, markdown, text};
 use serde_json::Value;
@@ -429,10 +429,10 @@ fn a_store_and_the_reports_write_every_file() {
     let folder = tempfile::tempdir().unwrap();
     let file = whole(folder.path());
     let dir = folder.path().join("runs/a");
-    let mut store = Store::create(&dir).unwrap();
+    let mut store = Store::create(FolderLock::acquire(&dir).unwrap(), &file).unwrap();
     for case in &file.cases {
         for sample in &case.samples {
-            store.sample(sample).unwrap();
+            store.add(&Entry::Request { sample: Box::new(sample.clone()), figures: None, case: None }).unwrap();
         }
         if let Some(output) = &case.output {
             store.output(&case.id, output).unwrap();

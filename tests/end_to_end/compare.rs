@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::fs;
+use std::process::Stdio;
 
 use serde_json::Value;
 
@@ -83,6 +84,11 @@ fn a_gate_fails_only_if_the_whole_interval_is_beyond_it() {
     let folder = folder();
     folder.run(&format!("{RUN} --out run")).ends_with(0);
     assert_eq!(folder.run("compare run --gate decode_tps=20").code, Some(0));
+    // Its reader has closed the pipe: the verdict is the exit code.
+    let mut unread = folder.command("compare run --gate decode_tps=5");
+    let mut unread = unread.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    drop(unread.stdout.take());
+    assert_eq!(unread.wait().unwrap().code(), Some(3));
     let failed = folder.run("compare run --gate decode_tps=5 --gate memory_peak_bytes=10 --format md").ends_with(3);
     assert!(failed.out.contains("FAILED") && failed.err.contains("decode_tps"), "{}\n{}", failed.out, failed.err);
     // The mock has no memory figures. A gate without figures is not passed.

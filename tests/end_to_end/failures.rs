@@ -136,3 +136,41 @@ fn a_resumed_run_must_be_the_same_run() {
     assert!(done.err.contains("which was started with `") && done.err.contains("--prompt a -n"), "{}", done.err);
     assert!(done.err.starts_with("error: "), "{}", done.err);
 }
+
+/// The rows of each kind in a record, by case.
+fn rows(file: &Value) -> Vec<String> {
+    const KINDS: [&str; 8] = ["stepped", "traced", "phases", "ops", "layers", "workers", "allocations", "counters"];
+    let size = |value: &Value| match value {
+        Value::Array(list) => list.len(),
+        Value::Object(map) => map.len(),
+        _ => 0,
+    };
+    let of_case = |case: &Value| {
+        let counts = KINDS.map(|kind| format!("{kind} {}", size(&case[kind]))).join(", ");
+        let clean = case["samples"].as_array().unwrap().iter().filter(|sample| sample["warmup"] == false).count();
+        let examined = size(&case["output"]["top_logprobs"]);
+        format!("{} {}: {counts}, clean {clean}, examined {examined}", case["id"], case["status"])
+    };
+    file["cases"].as_array().unwrap().iter().map(of_case).collect()
+}
+
+#[test]
+fn a_run_that_is_killed_again_and_again_loses_no_rows() {
+    let folder = folder();
+    let line = "run -e mock -m tiny.gguf --prompts three.toml -n 4 -r 2 -t 1,2 --out run";
+    folder.run(&line.replace("--out run", "--out whole")).ends_with(0);
+    let expected = rows(&folder.run_file("whole"));
+    let mut line = line.to_owned();
+    // The last ones kill a run that continues another one.
+    for lines in [3, 9, 16, 17, 23, 30, 41] {
+        let mut child = folder.command(&line).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        folder.wait_for_lines("run/journal.jsonl", lines);
+        signal(child.id(), "-KILL");
+        child.wait().unwrap();
+        folder.run("report run").ends_with(0);
+        line = line.replace("--out run", "--resume run");
+    }
+    folder.run(&line).ends_with(0);
+    assert_eq!(rows(&folder.run_file("run")), expected);
+    assert!(!folder.path("run/run.lock").exists());
+}

@@ -6,6 +6,7 @@
 pub mod attribution;
 pub mod audit;
 pub mod compare;
+mod complete;
 mod depth_laws;
 pub mod drift;
 pub mod experts;
@@ -16,5 +17,5 @@ pub mod summary;
 pub mod verdicts;
 pub mod warnings;
 
+pub use complete::complete;
 pub use findings::findings;
-pub use summary::complete;

@@ -136,8 +136,11 @@ pub fn remove(path: &Path) -> Result<(), Error> {
 
 /// Whether a run writes a file or folder of this name.
 fn is_of_run(name: &str) -> bool {
-    const FILES: [&str; 7] = [
+    const FILES: [&str; 10] = [
         files::RUN,
+        files::JOURNAL,
+        files::DAMAGED_JOURNAL,
+        files::LOCK,
         files::SAMPLES,
         files::TABLE,
         files::TRACE,
@@ -152,7 +155,7 @@ fn is_of_run(name: &str) -> bool {
 
 /// A folder that a run has written. A link to one does not count, so that nothing elsewhere is removed.
 fn is_run(path: &Path) -> bool {
-    !path.is_symlink() && path.is_dir() && path.join(files::RUN).is_file()
+    !path.is_symlink() && path.is_dir() && [files::RUN, files::JOURNAL].iter().any(|name| path.join(name).is_file())
 }
 
 fn folder(path: PathBuf) -> Folder {

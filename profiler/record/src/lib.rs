@@ -21,11 +21,15 @@ mod features;
 pub mod figures;
 mod findings;
 mod folders;
+mod journal;
+mod json_lines;
 mod llama_bench;
+mod lock;
 mod looks_like;
 mod moment;
 mod named;
 mod pass;
+mod pass_figures;
 mod phase;
 pub mod plan;
 mod precision;
@@ -34,7 +38,6 @@ mod read;
 pub mod recorded;
 mod run;
 mod sample;
-mod samples;
 mod server;
 mod server_counters;
 mod setting;
@@ -65,8 +68,11 @@ pub use examination::{Examination, TopLogprobs};
 pub use experts::{ExpertPassRow, ExpertRow};
 pub use findings::{Attainable, CaseFindings, Findings, MemoryFindings, OpFindings, Roofline};
 pub use folders::{Folder, find, folders, folders_of, name_of, named, place, remove};
+pub use journal::{Entry, Journalled, Session};
+pub use lock::FolderLock;
 pub use moment::{Moment, NotAMoment};
 pub use pass::Pass;
+pub use pass_figures::{Allocations, MemoryTimeline, PassFigures, SteppedFigures, TracedFigures};
 pub use phase::PhaseOrOther;
 pub use plan::PlanFile;
 pub use precision::{PrecisionReached, StoppedBy, short_percent};
@@ -91,7 +97,13 @@ pub use verdict::{Advice, Confidence, Evidence, GroupVerdict, Limit, Verdict};
 pub mod files {
     /// Everything about the run.
     pub const RUN: &str = "run.json";
-    /// One line per measured request, flushed after each request.
+    /// Everything that was measured, in its order: the other files are made of it.
+    pub const JOURNAL: &str = "journal.jsonl";
+    /// A journal whose first line cannot be read; a resumed run begins another one.
+    pub const DAMAGED_JOURNAL: &str = "journal-damaged.jsonl";
+    /// The lock of the program that measures.
+    pub const LOCK: &str = "run.lock";
+    /// One line per measured request, written after each request.
     pub const SAMPLES: &str = "samples.jsonl";
     /// One row per sample.
     pub const TABLE: &str = "results.csv";

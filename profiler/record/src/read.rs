@@ -5,26 +5,32 @@ use std::path::{Path, PathBuf};
 use redaction::{Sensitive, redact};
 use serde_json::Value;
 
-use super::{Pass, RunFile, SCHEMA_VERSION, Sample, files, mark_repeated, samples};
+use super::journal::{self, Keep};
+use super::{RunFile, SCHEMA_VERSION, Sample, files, json_lines, mark_repeated};
 use crate::Error;
 
 /// A run as it was found on disk.
 #[derive(Debug)]
 pub struct Opened {
-    /// The content of `run.json`, with the samples that only `samples.jsonl` has.
+    /// What the run has measured until now.
     pub file: RunFile,
     /// Whether `samples.jsonl` had samples that `run.json` lacks: summaries in the file are then older than its samples.
     pub samples_added: bool,
+    /// Whether the file was made from the journal, which has no findings.
+    pub without_findings: bool,
 }
 
-/// Reads `run.json` of a run folder (or the file itself), and adds what `samples.jsonl` has beyond it: a run that was
-/// killed has its last samples only there.
+/// Reads a run folder, or `run.json` itself. A run that has not ended is read from its journal. A folder of an earlier version has
+/// none: of a run that was killed, the last samples are only in `samples.jsonl`.
 ///
 /// # Errors
 /// When it is not a run folder, or the file was written by a newer version or is invalid.
 pub fn open(place: &Path) -> Result<Opened, Error> {
     let path = if place.is_file() { place.to_path_buf() } else { place.join(files::RUN) };
-    if !path.exists() {
+    let dir = path.parent().unwrap_or(Path::new(""));
+    let is_run_file = path.file_name().is_some_and(|name| name == files::RUN);
+    let has_journal = is_run_file && dir.join(files::JOURNAL).exists();
+    if !path.exists() && !has_journal {
         let problem = match place.exists() {
             true => format!("is not a run folder (no {})", files::RUN),
             false => "does not exist".to_owned(),
@@ -35,12 +41,30 @@ pub fn open(place: &Path) -> Result<Opened, Error> {
             advice: "give the folder of a run, such as runs/NAME".to_owned(),
         });
     }
-    let text = text_input::read(&path).map_err(Error::text(&path))?;
-    let mut file = parse(&path, &text)?;
-    redact_old_fields(&mut file);
+    let whole = read_run(&path);
+    if has_journal
+        && !whole.as_ref().is_ok_and(|file| file.finished.is_present())
+        && let Some(found) = journal::replay(dir, Keep::File)?
+    {
+        return Ok(Opened { file: found.file, samples_added: false, without_findings: true });
+    }
+    let mut file = whole?;
     let samples = path.with_file_name(files::SAMPLES);
-    let samples_added = samples.exists() && add_samples(&mut file, samples::read(&samples)?);
-    Ok(Opened { file, samples_added })
+    let mut samples_added = false;
+    if samples.exists() && !has_journal {
+        let mut found = Vec::new();
+        let damaged = json_lines::read(&samples, |sample| found.push(sample))?;
+        samples_added = add_samples(&mut file, found);
+        file.messages.extend(json_lines::about_damaged(files::SAMPLES, &damaged));
+    }
+    Ok(Opened { file, samples_added, without_findings: false })
+}
+
+fn read_run(path: &Path) -> Result<RunFile, Error> {
+    let text = text_input::read(path).map_err(Error::text(path))?;
+    let mut file = parse(path, &text)?;
+    redact_old_fields(&mut file);
+    Ok(file)
 }
 
 fn parse(path: &Path, text: &str) -> Result<RunFile, Error> {
@@ -102,12 +126,7 @@ fn add_samples(file: &mut RunFile, samples: Vec<Sample>) -> bool {
     let mut added = false;
     for sample in samples {
         let Some(case) = file.cases.iter_mut().find(|case| case.id == sample.case) else { continue };
-        let list = match sample.pass {
-            Pass::Clean => &mut case.samples,
-            Pass::Stepped => &mut case.stepped,
-            Pass::Traced => &mut case.traced,
-            Pass::Counted => &mut case.counted,
-        };
+        let list = case.samples_mut(sample.pass);
         let same = |kept: &&Sample| {
             (kept.round, kept.warmup, kept.fresh, &kept.started)
                 == (sample.round, sample.warmup, sample.fresh, &sample.started)

@@ -103,7 +103,7 @@ fn foreign(path: &Path) -> Result<Option<Source>, Error> {
             advice,
         });
     };
-    let opened = Opened { file: bench.file, samples_added: false };
+    let opened = Opened { file: bench.file, samples_added: false, without_findings: false };
     Ok(Some(Source { path: path.to_path_buf(), opened, foreign: true, notes: bench.notes }))
 }
 

@@ -12,11 +12,12 @@ const PLAIN_WIDTH: usize = 100;
 /// Writes to stdout, without the secrets that this process knows, and flushes it.
 ///
 /// # Errors
-/// When stdout cannot be written, also because its reader has closed it.
+/// When stdout cannot be written, except because its reader has closed it.
 pub(super) fn print(text: &Printable) -> io::Result<()> {
     let mut out = io::stdout().lock();
-    out.write_all(without_known(text.as_str()).as_bytes())?;
-    out.flush()
+    let written = out.write_all(without_known(text.as_str()).as_bytes()).and_then(|()| out.flush());
+    // A reader that stopped early, such as `head`, is not an error: the exit code is that of the command, such as the verdict of a gate.
+    written.or_else(|error| if error.kind() == io::ErrorKind::BrokenPipe { Ok(()) } else { Err(error) })
 }
 
 /// Writes to stderr, without the secrets that this process knows and in a form that a terminal does not execute; colours stay. Errors are

@@ -5,6 +5,7 @@
 mod fixture;
 #[path = "../nulls/mod.rs"]
 mod nulls;
+mod resume;
 mod rounds;
 
 use engine_api::Advice as _;

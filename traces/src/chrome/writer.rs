@@ -15,7 +15,7 @@ use crate::{Nanos, clock};
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {operation} trace file {}: {source}", path.display())]
 pub struct WriteError {
-    /// `create` or `write`.
+    /// `create`, `rename` or `write`.
     operation: &'static str,
     path: PathBuf,
     #[source]
@@ -166,6 +166,21 @@ impl Writer {
         writer.clock()?;
         writer.flush()?;
         Ok(writer)
+    }
+
+    /// Gives the file another name in the same file system; a file of that name is replaced. Writing continues.
+    ///
+    /// # Errors
+    /// When it cannot be renamed.
+    pub fn rename(&mut self, path: impl AsRef<Path>) -> Result<(), WriteError> {
+        let path = path.as_ref().to_owned();
+        std::fs::rename(&self.path, &path).map_err(|source| WriteError {
+            operation: "rename",
+            path: self.path.clone(),
+            source,
+        })?;
+        self.path = path;
+        Ok(())
     }
 
     /// Writes the events of the writer's own process except histograms, and the names of new threads.

@@ -124,11 +124,16 @@ mod tests {
             let mut file = good();
             file.name = "named".to_owned();
             change(&mut file);
-            let named = Runs::all(vec![Opened { file, samples_added: false }], Some(&machine), &tool);
+            let named =
+                Runs::all(vec![Opened { file, samples_added: false, without_findings: false }], Some(&machine), &tool);
             assert_eq!(named.used.len(), 1, "a user named it");
             assert!(named.doubts[0].starts_with("named: ") && named.doubts[0].contains(word), "{:?}", named.doubts);
         }
-        let named = Runs::all(vec![Opened { file: good(), samples_added: false }], Some(&machine), &tool);
+        let named = Runs::all(
+            vec![Opened { file: good(), samples_added: false, without_findings: false }],
+            Some(&machine),
+            &tool,
+        );
         assert!(named.doubts.is_empty());
     }
 }

@@ -2,7 +2,6 @@
 //!
 //! Each figure can be recomputed from the samples in `run.json`: nothing is rounded, and the seed of the bootstrap is in the plan.
 
-mod complete;
 mod disturbances;
 mod intervals;
 mod means;
@@ -10,7 +9,6 @@ mod probe_effect;
 mod series;
 mod summarise;
 
-pub use complete::complete;
 pub use disturbances::{Disturbances, disturbances};
 pub use intervals::{gaps, itl};
 pub use means::{mean_of, quotients};

@@ -14,9 +14,10 @@ mod shared_status;
 pub use answer::Answer;
 pub use channel::{Channel, Received, readable};
 pub use messages::{
-    Allocations, Examine, Examined, FirstRequest, FromWorker, Load, Loaded, Measured, MemoryReading, MemoryTimeline,
-    Open, Opened, PassFigures, RequestSpec, SteppedFigures, ToWorker, TracePart, TraceTargets, TracedFigures,
+    Examine, Examined, FirstRequest, FromWorker, Load, Loaded, Measured, MemoryReading, Open, Opened, RequestSpec,
+    ToWorker, TracePart, TraceTargets,
 };
 pub use preprocessing::{PreprocessingTimes, ServerPrompt, ServerStep};
 pub use probe::{MachineCeilings, ProberCommand, ProberReply, ShortProbe};
+pub use record::{Allocations, MemoryTimeline, PassFigures, SteppedFigures, TracedFigures};
 pub use shared_status::SharedStatus;

@@ -2,13 +2,14 @@
 
 use meter::MachineLoad;
 use meter::environment;
-use record::{ConditionsAt, Error, Moment, Pass, RunFile, Setting, Status, Store};
+use record::{ConditionsAt, Entry, Error, Moment, Pass, RunFile, Setting, Status, Store};
 use traces::{Nanos, clock};
 
 use super::Context;
 use super::ceiling_probes::CeilingProbes;
 use super::disturbance::DisturbanceDetector;
 use super::resume::EarlierRun;
+use super::round::MOST_REPEATS;
 use super::state::CaseState;
 use super::trace::RunTrace;
 use crate::plan::{ModelBlock, Plan};
@@ -35,6 +36,10 @@ pub(super) struct ActiveRun<'a> {
     probes: CeilingProbes<'a>,
     /// Finds the disturbed requests of the block.
     pub(super) detector: DisturbanceDetector,
+    /// Entries that the journal gets with the next one.
+    pending: Vec<Entry>,
+    /// The round that is under way.
+    pub(super) open_round: Option<usize>,
     /// When `run.json` is written again.
     next_write: NextWrite,
     /// When the run began to measure.
@@ -75,11 +80,12 @@ impl<'a> ActiveRun<'a> {
     ) -> Result<Self, Error> {
         let RunInputs { plan, worker_folder, context } = inputs;
         let trace = RunTrace::create(store.dir(), worker_folder.dir(), &plan.file)?;
-        store.write_run(&file)?;
         let bytes = buffer_bytes(&file.environment.processor.caches);
         let probes = CeilingProbes::new(plan, bytes, context.binary, worker_folder, context.interrupt);
-        let done = earlier.as_ref().map_or(0, |earlier| earlier.requests(plan));
+        let done = earlier.as_ref().map_or(0, |earlier| earlier.done);
         Ok(Self {
+            pending: Vec::new(),
+            open_round: None,
             inputs,
             store,
             file,
@@ -123,10 +129,15 @@ impl<'a> ActiveRun<'a> {
         let threads: Vec<usize> = block.slots.iter().map(|slot| slot.threads).collect();
         if !self.plan().file.virtual_time && !self.is_interrupted() {
             let (model, conditions) = (block.model.name.clone(), environment::conditions_now());
-            self.file.conditions.push(ConditionsAt { moment, model, conditions });
+            let conditions = ConditionsAt { moment, model, conditions };
+            self.pending.push(Entry::Conditions(Box::new(conditions.clone())));
+            self.file.conditions.push(conditions);
         }
         let probes = &mut self.probes;
         let taken = pool.while_stopped(|| probes.take(moment, &block.model.name, &threads));
+        if !taken.is_empty() {
+            self.pending.push(Entry::Probes(taken.clone()));
+        }
         self.file.ceiling_probes.extend(taken);
     }
 
@@ -145,8 +156,64 @@ impl<'a> ActiveRun<'a> {
     pub(super) fn note_once(&mut self, note: String) {
         if !self.file.messages.contains(&note) {
             self.report(&note);
-            self.file.messages.push(note);
+            self.keep_message(note);
         }
+    }
+
+    /// Adds a message to the record, unless the record has it already.
+    pub(super) fn keep_message(&mut self, message: String) {
+        if !self.file.messages.contains(&message) {
+            self.pending.push(Entry::Message(message.clone()));
+            self.file.messages.push(message);
+        }
+    }
+
+    /// Adds an entry to the journal, after those that wait for it.
+    pub(super) fn add(&mut self, entry: Entry) -> Result<(), Error> {
+        for note in self.trace.take_notes() {
+            self.note_once(note);
+        }
+        self.pending.push(entry);
+        for entry in std::mem::take(&mut self.pending) {
+            self.store.add(&entry)?;
+        }
+        Ok(())
+    }
+
+    /// Adds the status of a case to the journal, if it changed.
+    pub(super) fn add_status(&mut self, state: &mut CaseState<'_>) -> Result<(), Error> {
+        self.set_status(state);
+        match state.new_status() {
+            Some((status, error)) => self.add(Entry::Status { case: state.plan.id.clone(), status, error }),
+            None => Ok(()),
+        }
+    }
+
+    /// Sets the status of a case that is still measured.
+    fn set_status(&self, state: &mut CaseState<'_>) {
+        if state.over {
+            return;
+        }
+        let missing = self.missing(state);
+        state.case.status = if missing.is_none() { Status::Ok } else { Status::Skipped };
+        state.case.error = missing;
+    }
+
+    /// What a case lacks, in words.
+    fn missing(&self, state: &CaseState<'_>) -> Option<String> {
+        let count = state.case.clean_samples().count();
+        match self.rounds_needed {
+            None => return Some(format!("not complete: {count} rounds, and {} may need more", Setting::Precision)),
+            Some(needed) if count < needed => return Some(format!("not complete: {count} of {needed} rounds")),
+            Some(needed) => {
+                if let Some(pass) = state.lacks(needed.min(self.plan().file.instrumented_runs)) {
+                    return Some(format!("not complete: requests of the {} pass are missing", pass.name()));
+                }
+            }
+        }
+        let is_to_be_repeated = |round| state.is_disturbed(round) && state.repeats(round) < MOST_REPEATS;
+        let is_due = state.due || self.open_round.is_some_and(is_to_be_repeated);
+        is_due.then(|| "not complete: a disturbed request was not repeated".to_owned())
     }
 
     /// Ends a case that has no reply; returns the reason unless the run was interrupted.
@@ -161,31 +228,27 @@ impl<'a> ActiveRun<'a> {
         Some(reason.into())
     }
 
-    /// Writes `run.json`, unless it was written a moment ago: the time to write it grows with the samples, which are on disk already.
+    /// Writes `run.json` with the present results, unless it was written a moment ago: the time to write it grows with the samples, which
+    /// are in the journal already.
     pub(super) fn publish_when_due(&mut self, states: &mut [CaseState<'_>]) -> Result<(), Error> {
-        if self.next_write.is_due() { self.publish(states) } else { Ok(()) }
+        if self.next_write.is_due(self.done) { self.publish(states) } else { Ok(()) }
     }
 
-    /// Writes `run.json` with the present results.
-    pub(super) fn publish(&mut self, states: &mut [CaseState<'_>]) -> Result<(), Error> {
-        let began = clock::now();
-        for state in states.iter_mut() {
-            let count = state.case.clean_samples().count();
-            if !state.over {
-                let missing = match self.rounds_needed {
-                    None => Some(format!("not complete: {count} rounds, and {} may need more", Setting::Precision)),
-                    Some(needed) if count < needed => Some(format!("not complete: {count} of {needed} rounds")),
-                    _ => state.due.then(|| "not complete: a disturbed request was not repeated".to_owned()),
-                };
-                state.case.status = if missing.is_none() { Status::Ok } else { Status::Skipped };
-                state.case.error = missing;
-            }
+    /// Takes the cases of a block over into the record.
+    pub(super) fn take_over(&mut self, states: &mut [CaseState<'_>]) {
+        for state in states {
+            self.set_status(state);
             self.file.cases[state.index].clone_from(&state.case);
         }
+    }
+
+    fn publish(&mut self, states: &mut [CaseState<'_>]) -> Result<(), Error> {
+        let began = clock::now();
+        self.take_over(states);
         let findings = (self.inputs.context.analyse)(&self.file);
         self.file.set_findings(findings);
         self.store.write_run(&self.file)?;
-        self.next_write = NextWrite::after(began);
+        self.next_write = NextWrite::after(began, self.done);
         Ok(())
     }
 
@@ -208,20 +271,28 @@ impl<'a> ActiveRun<'a> {
     }
 }
 
-/// When a file is written again: after many times the time that a write takes, so that its share of the run is small.
+/// When a file is written again. Its cost grows with the requests, so that writing it every so many of them would take a time that grows
+/// with their square.
 #[derive(Clone, Copy, Default)]
 struct NextWrite {
     at: Nanos,
+    requests: usize,
 }
 
 impl NextWrite {
-    /// After twenty times the time since `began`.
-    fn after(began: Nanos) -> Self {
+    /// The least time between two writes, and the least number of requests.
+    const LEAST: (Nanos, usize) = (Nanos::from_secs(1), 16);
+
+    /// After twenty times the time since `began`, or after half as many requests again as there are, whichever comes first. The second
+    /// holds where time is virtual and does not pass.
+    fn after(began: Nanos, requests: usize) -> Self {
         let now = clock::now();
-        Self { at: now + now.saturating_sub(began) * 20 }
+        let (time, number) = Self::LEAST;
+        let pause = time.max(now.saturating_sub(began) * 20);
+        Self { at: now + pause, requests: requests + number.max(requests / 2) }
     }
 
-    fn is_due(self) -> bool {
-        clock::now() >= self.at
+    fn is_due(self, requests: usize) -> bool {
+        clock::now() >= self.at || requests >= self.requests
     }
 }

@@ -1,8 +1,6 @@
 //! Merges counters that were read in several requests, one set of counters per request.
 
-use record::{Case, OpCounters, Recorded};
-
-use crate::protocol::SteppedFigures;
+use record::{Case, OpCounters, Recorded, SteppedFigures};
 
 /// Adds the counters that the case does not have, with the time of the phase in the request that counted them.
 pub(super) fn add(case: &mut Case, other: &SteppedFigures) {

@@ -2,7 +2,7 @@
 //!
 //! It comes after all measurements, and is not measured itself. An examination that fails affects only its own field, not its case.
 
-use record::{CaseOutput, Error, Examination, Reason, Reasons, Status, TopLogprobs};
+use record::{CaseOutput, Entry, Error, Examination, Reason, Reasons, Status, TopLogprobs};
 use traces::Nanos;
 
 use super::active_run::ActiveRun;
@@ -44,7 +44,7 @@ pub(super) fn examine(
                 top_logprobs(run, pool, engine, (index, "the passage"), text)
             }
         };
-        store_examination(run, block, engine, slot, found);
+        store_examination(run, block, engine, slot, found)?;
     }
     Ok(())
 }
@@ -72,11 +72,11 @@ fn examine_answer(
     };
     let is_known = found.is_ok();
     let output = CaseOutput { top_logprobs: found.into(), ..output.clone() };
-    if is_known {
-        run.store.output(id, &output)?;
+    state.case.output = Some(output.clone());
+    if let Some(rows) = state.new_rows() {
+        run.add(Entry::Case(rows))?;
     }
-    state.case.output = Some(output);
-    Ok(())
+    if is_known { run.store.output(id, &output) } else { Ok(()) }
 }
 
 fn store_examination(
@@ -85,16 +85,17 @@ fn store_examination(
     engine: &EngineChoice,
     slot: WorkerSlot,
     found: Result<Vec<TopLogprobs>, Reason>,
-) {
-    run.file.examinations.retain(|known| !is_of(known, block, engine, slot));
-    run.file.examinations.push(Examination {
+) -> Result<(), Error> {
+    let examination = Examination {
         engine: engine.label.clone(),
         model: block.model.name.clone(),
         threads: slot.threads,
         ids: block.model.passage.clone(),
         positions: found.into(),
         notes: Reasons::new(),
-    });
+    };
+    run.file.set_examination(examination.clone());
+    run.add(Entry::Examination(Box::new(examination)))
 }
 
 /// The most likely tokens at each position of a text, or why they are unknown. `name` is the text's name in messages.

@@ -31,7 +31,7 @@ use std::path::{Path, PathBuf};
 
 use record::environment::Environment;
 use record::plan::{PlannedCase, RUNS};
-use record::{Case, Error, Reasons, Recorded, RecordedList, RunFile, SCHEMA_VERSION, Status, Store, Tool};
+use record::{Case, Error, FolderLock, Reasons, Recorded, RecordedList, RunFile, SCHEMA_VERSION, Status, Store, Tool};
 use traces::clock::{self, VirtualClock};
 
 use crate::interrupt::Interrupt;
@@ -40,6 +40,7 @@ use crate::pool::WorkerFolder;
 use crate::prepare;
 use crate::timestamp::rfc3339;
 use active_run::{ActiveRun, RunInputs};
+use resume::EarlierRun;
 
 pub use progress::Progress;
 
@@ -71,6 +72,8 @@ pub struct Context<'a> {
 const VIRTUAL: &str = "time is virtual: the results do not depend on this machine";
 /// Why a run does not have yet what is known at its end.
 const NOT_ENDED: &str = "the run has not ended";
+/// Why a case has no complete results yet.
+const NOT_MEASURED_YET: &str = "not measured yet";
 
 /// Measures the run that `options` describe.
 ///
@@ -91,39 +94,45 @@ pub fn execute(options: &Options, context: Context<'_>) -> Result<Outcome, Error
     environment.engines = identities;
 
     let dir = folder(&plan, began);
-    let (store, earlier) = match &plan.options.output.resume {
-        Some(dir) => {
-            let (store, samples) = Store::resume(dir)?;
-            (store, Some(resume::earlier(dir, &plan.file, samples)?))
+    let lock = FolderLock::acquire(&dir)?;
+    let earlier = match &plan.options.output.resume {
+        Some(dir) => Some(EarlierRun::of(resume::earlier(dir, &plan.file)?, &plan)),
+        None => {
+            Store::check_new(&dir)?;
+            None
         }
-        None => (Store::create(&dir)?, None),
     };
+    let (before, earlier) = earlier.unzip();
     let worker_folder = WorkerFolder::create()?;
     let measured = ceilings::measured_or_simulated(&plan, &worker_folder, &environment, context);
     let is_virtual = virtual_clock.is_some();
     let without_probes = if is_virtual { "time is virtual: the machine does not drift" } else { "none was taken" };
-    let probes = earlier.as_ref().map(|earlier| earlier.ceiling_probes.clone()).unwrap_or_default();
+    let of_before = before.clone().unwrap_or_else(|| RunFile {
+        started: rfc3339(clock::unix_time()),
+        cases: plan.file.cases.iter().map(empty_case).collect(),
+        ..RunFile::default()
+    });
     let without_throttling = if is_virtual { VIRTUAL } else { NOT_ENDED };
-    let file = RunFile {
+    let mut file = RunFile {
         schema_version: SCHEMA_VERSION,
         name: record::name_of(&dir),
         tool: tool.clone(),
         command_line: plan.options.output.command_line.clone(),
-        started: earlier.as_ref().map_or_else(|| rfc3339(clock::unix_time()), |earlier| earlier.started.clone()),
+        started: of_before.started,
         finished: Recorded::absent(NOT_ENDED),
         interrupted: false,
         environment,
         plan: plan.file.clone(),
         ceilings: measured.into(),
-        ceiling_probes: RecordedList::new(probes, without_probes),
-        conditions: Vec::new(),
-        examinations: earlier.as_ref().map(|earlier| earlier.examinations.clone()).unwrap_or_default(),
-        cases: plan.file.cases.iter().map(empty_case).collect(),
+        ceiling_probes: RecordedList::new(of_before.ceiling_probes.to_vec(), without_probes),
+        conditions: of_before.conditions,
+        examinations: of_before.examinations,
+        cases: of_before.cases,
         summaries: Vec::new(),
-        precision: Vec::new(),
+        precision: of_before.precision,
         depth_laws: Vec::new(),
         probes: Vec::new(),
-        messages: Vec::new(),
+        messages: of_before.messages,
         throttle_events_after: Recorded::absent(without_throttling),
         warnings: Vec::new(),
         verdicts: Vec::new(),
@@ -131,6 +140,14 @@ pub fn execute(options: &Options, context: Context<'_>) -> Result<Outcome, Error
         notes: Reasons::new(),
     };
     let inputs = RunInputs { plan: &plan, worker_folder: &worker_folder, context };
+    let store = match before {
+        Some(before) => {
+            let findings = (context.analyse)(&file);
+            file.set_findings(findings);
+            Store::resume(lock, &before, &file)?
+        }
+        None => Store::create(lock, &file)?,
+    };
     let mut run = ActiveRun::new(inputs, store, file, earlier)?;
     progress.started(&plan, &dir);
     block::measure_all(&mut run)?;
@@ -158,7 +175,7 @@ fn empty_case(planned: &PlannedCase) -> Case {
         threads: planned.threads,
         depth: planned.depth,
         status: Status::Skipped,
-        error: Some("not measured yet".to_owned()),
+        error: Some(NOT_MEASURED_YET.to_owned()),
         ..Case::default()
     }
 }

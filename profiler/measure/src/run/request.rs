@@ -2,7 +2,7 @@
 
 use meter::Root;
 use meter::environment::{swapped_bytes, throttle_events_now};
-use record::{Error, Pass, Sample, Setting, Status};
+use record::{Entry, Error, Pass, PassFigures, Sample, Setting, Status};
 use traces::Nanos;
 
 use super::active_run::{ActiveRun, RequestKind};
@@ -12,7 +12,7 @@ use super::op_costs::{self, TracedWork};
 use super::state::CaseState;
 use crate::plan::ModelBlock;
 use crate::pool::WorkerPool;
-use crate::protocol::{FromWorker, Measured, PassFigures, RequestSpec, ToWorker};
+use crate::protocol::{FromWorker, Measured, RequestSpec, ToWorker};
 
 /// Time outside of an engine's phases, as a share of the latency, from which on it is noted.
 const OUTSIDE: f64 = 0.01;
@@ -57,15 +57,18 @@ pub(super) fn request(
         Ok(FromWorker::Measured(measured)) => *measured,
         Ok(FromWorker::Failed(reason)) => {
             state.fail(Status::Failed, reason.into());
+            run.add_status(state)?;
             return Ok(None);
         }
         Ok(_) => {
             let error = pool.unexpected_reply(slot);
             run.fail_case(state, error);
+            run.add_status(state)?;
             return Ok(None);
         }
         Err(error) => {
             run.fail_case(state, error);
+            run.add_status(state)?;
             return Ok(None);
         }
     };
@@ -107,6 +110,10 @@ fn store(
     }
     let is_first = state.case.output.is_none();
     let (prompt_tokens, output_tokens) = (measured.answer.prompt_tokens, measured.answer.output_tokens);
+    let figures = match &measured.figures {
+        PassFigures::Clean => None,
+        figures => Some(Box::new(figures.clone())),
+    };
     let sample = state.store(measured, prompt);
     if sample.pass == Pass::Traced
         && let Some(weights) = &block.model.weights
@@ -128,7 +135,9 @@ fn store(
             Err(not_modelled) => op_costs::complete_stated(&mut state.case, &weights.shape, not_modelled),
         }
     }
-    run.store.sample(&sample)?;
+    let case = state.new_rows();
+    run.add(Entry::Request { sample: Box::new(sample.clone()), figures, case })?;
+    run.add_status(state)?;
     if let Some(output) = state.case.output.as_ref().filter(|_| is_first) {
         run.store.output(&state.plan.id, output)?;
     }

@@ -1,42 +1,57 @@
 //! [`EarlierRun`]: the results of a run that is resumed. Its plan must be the same.
 
+use std::collections::HashMap;
 use std::path::Path;
 
 use record::plan::PlanFile;
 use record::{
-    Case, CeilingProbe, Error, Examination, PrecisionReached, Reason, Recorded, RunFile, Sample, Setting, Status,
+    Case, Error, Journalled, PassFigures, Reason, Recorded, RunFile, Sample, Session, Setting, Status, Store,
 };
 use serde_json::Value;
 
 use crate::plan::Plan;
 
-/// The results of an earlier run.
+/// What an earlier run has besides its record.
 #[derive(Debug)]
 pub(super) struct EarlierRun {
-    pub(super) started: String,
-    pub(super) cases: Vec<Case>,
-    pub(super) samples: Vec<Sample>,
-    pub(super) ceiling_probes: Vec<CeilingProbe>,
-    pub(super) examinations: Vec<Examination>,
-    pub(super) precision: Vec<PrecisionReached>,
+    /// The number of its requests.
+    pub(super) samples: usize,
+    /// The number of requests of the plan that need not be repeated.
+    pub(super) done: usize,
+    /// The requests with figures of their pass, by case.
+    pub(super) requests: HashMap<String, Vec<(Sample, PassFigures)>>,
+    /// The last session of each case.
+    pub(super) sessions: HashMap<String, Session>,
 }
 
 impl EarlierRun {
-    /// The number of requests of the plan that need not be repeated: those of complete cases, and the samples of the others without
-    /// warm-up, because their sessions are warmed up again.
-    pub(super) fn requests(&self, plan: &Plan) -> usize {
-        let of_case = plan.requests_of_case();
-        let there = |case: &Case| match case.status {
-            Status::Ok => of_case,
-            _ => self.samples.iter().filter(|sample| sample.case == case.id && !sample.warmup).count().min(of_case),
-        };
-        self.cases.iter().map(there).sum()
+    /// The part of a journal besides the record.
+    pub(super) fn of(journalled: Journalled, plan: &Plan) -> (RunFile, Self) {
+        let Journalled { file, requests, sessions } = journalled;
+        let samples = file.cases.iter().map(|case| requests_of(case).count()).sum();
+        let done = done(&file.cases, plan.requests_of_case());
+        (file, Self { samples, done, requests, sessions })
     }
 }
 
+fn requests_of(case: &Case) -> impl Iterator<Item = &Sample> {
+    case.samples.iter().chain(&case.stepped).chain(&case.traced).chain(&case.counted)
+}
+
+/// The number of requests that need not be repeated: those of complete cases, and the samples of the others without warm-up, because
+/// their sessions are warmed up again.
+fn done(cases: &[Case], of_case: usize) -> usize {
+    let there = |case: &Case| match case.status {
+        Status::Ok => of_case,
+        _ => requests_of(case).filter(|sample| !sample.warmup).count().min(of_case),
+    };
+    cases.iter().map(there).sum()
+}
+
 /// Reads an earlier run and checks that it has the same plan.
-pub(super) fn earlier(dir: &Path, plan: &PlanFile, samples: Vec<Sample>) -> Result<EarlierRun, Error> {
-    let file = record::open(dir)?.file;
+pub(super) fn earlier(dir: &Path, plan: &PlanFile) -> Result<Journalled, Error> {
+    let found = Store::earlier(dir)?;
+    let file = &found.file;
     if let Some(field) = differs(&file.plan, plan) {
         let problem = format!("the run there has another plan: `{field}` differs{}", values(&file.plan, plan, &field));
         let advice = format!(
@@ -46,9 +61,7 @@ pub(super) fn earlier(dir: &Path, plan: &PlanFile, samples: Vec<Sample>) -> Resu
         );
         return Err(Error::Content { path: dir.to_path_buf(), problem, advice });
     }
-    let RunFile { started, cases, ceiling_probes, examinations, precision, .. } = file;
-    let ceiling_probes = ceiling_probes.to_vec();
-    Ok(EarlierRun { started, cases, samples, ceiling_probes, examinations, precision })
+    Ok(found)
 }
 
 /// A command line as a shell reads it.

@@ -5,7 +5,7 @@
 
 use engine_api::OpTimes;
 use record::plan::TraceLevel;
-use record::{Error, Moment, Pass, PrecisionReached, Setting, StoppedBy};
+use record::{Entry, Error, Moment, Pass, PrecisionReached, Setting, StoppedBy};
 use statistics::rounds::{self, DesignCell};
 
 use super::active_run::{ActiveRun, RequestKind};
@@ -13,12 +13,12 @@ use super::precision::{self, StopRule};
 use super::request::request;
 use super::state::CaseState;
 use super::warm_up::{LoadErrors, warm_up_cases};
-use crate::plan::ModelBlock;
+use crate::plan::{EngineChoice, ModelBlock, Plan};
 use crate::pool::WorkerPool;
 
 const PASSES: [Pass; 4] = [Pass::Clean, Pass::Stepped, Pass::Traced, Pass::Counted];
 /// How often a design block is repeated in a round at most.
-const MOST_REPEATS: usize = 3;
+pub(super) const MOST_REPEATS: usize = 3;
 
 /// Runs rounds until their number, the precision or the time is reached.
 pub(super) fn rounds(
@@ -37,8 +37,6 @@ pub(super) fn rounds(
         }
         if states.iter().all(|state| state.over) {
             // Nothing is left to measure: the precision of the earlier run is still valid.
-            let earlier = run.earlier.iter().flat_map(|earlier| &earlier.precision);
-            run.file.precision.extend(earlier.filter(|one| one.model == block.model.name).cloned());
             return Ok(());
         }
         let found = precision_of(run, states, rule, round);
@@ -56,13 +54,23 @@ pub(super) fn rounds(
         if states.iter().any(|state| !state.over && !state.has(Pass::Clean, round)) {
             run.probe(pool, block, Moment::Round(round));
         }
+        run.open_round = Some(round);
         run_round(run, pool, block, states, round, &mut load_errors)?;
+        if !run.is_interrupted() {
+            run.open_round = None;
+        }
+        for state in states.iter_mut() {
+            run.add_status(state)?;
+        }
         run.publish_when_due(states)?;
     }
     let found = precision_of(run, states, rule, 1);
-    run.file.precision.retain(|one| one.model != block.model.name);
-    run.file.precision.extend(found.into_iter().map(|one| PrecisionReached { stopped_by: stopped, ..one }));
-    Ok(())
+    let reached: Vec<_> = found.into_iter().map(|one| PrecisionReached { stopped_by: stopped, ..one }).collect();
+    run.file.set_precision(&block.model.name, reached.clone());
+    if reached.is_empty() {
+        return Ok(());
+    }
+    run.add(Entry::Precision { model: block.model.name.clone(), reached })
 }
 
 /// The precision of the differences so far; empty if no precision was requested.
@@ -161,6 +169,7 @@ fn repeat_disturbed(
             design_blocks.iter().filter(is_due).take(allowance.saturating_sub(spent)).cloned().collect();
         for (index, state) in states.iter_mut().enumerate() {
             state.due = !state.over && due.iter().any(|cases| cases.contains(&index));
+            run.add_status(state)?;
         }
         if due.is_empty() || run.is_interrupted() {
             return Ok(());
@@ -196,7 +205,7 @@ fn run_in_round(
             Ok(loaded) => state.sets = loaded.counter_sets.max(1),
             Err(error) => {
                 run.fail_case(state, error);
-                return Ok(());
+                return run.add_status(state);
             }
         }
         run.trace.take_over_part()?;
@@ -221,9 +230,7 @@ fn run_in_round(
 fn missing_passes(run: &ActiveRun<'_>, block: &ModelBlock, state: &mut CaseState<'_>, round: usize) -> Vec<Pass> {
     let plan = run.plan();
     let engine = plan.engine(block.slot(state.plan));
-    let mut wanted = vec![Pass::Clean];
     if engine.caps.steps {
-        wanted.push(Pass::Stepped);
         state.without_stepped("no request of the stepped pass was measured");
     } else {
         let reason = format!("engine {} has no steps, so it has no stepped pass and no counters", engine.label);
@@ -234,17 +241,28 @@ fn missing_passes(run: &ActiveRun<'_>, block: &ModelBlock, state: &mut CaseState
     } else if engine.caps.op_times == OpTimes::None {
         state.without_traced(format!("engine {} marks no operations", engine.label));
     } else {
-        wanted.push(Pass::Traced);
         state.without_traced("no request of the traced pass was measured");
-        // A reading at each edge of an op takes about as long as a small op, so this pass runs only if events are named.
-        if state.counts_events && !plan.options.instruments.counters.is_empty() && engine.caps.op_times == OpTimes::Host
-        {
-            wanted.push(Pass::Counted);
-        }
     }
     let is_missing =
         |pass: &Pass| (*pass == Pass::Clean || round < plan.file.instrumented_runs) && !state.has(*pass, round);
-    wanted.into_iter().filter(is_missing).collect()
+    let is_wanted = |pass: &Pass| *pass != Pass::Counted || state.counts_events;
+    state.passes.iter().copied().filter(is_wanted).filter(is_missing).collect()
+}
+
+/// The passes of an engine's cases; the counted one only where events are counted.
+pub(super) fn planned_passes(plan: &Plan, engine: &EngineChoice) -> Vec<Pass> {
+    let mut passes = vec![Pass::Clean];
+    if engine.caps.steps {
+        passes.push(Pass::Stepped);
+    }
+    if plan.file.trace == TraceLevel::Ops && engine.caps.op_times != OpTimes::None {
+        passes.push(Pass::Traced);
+        // A reading at each edge of an op takes about as long as a small op, so this pass runs only if events are named.
+        if !plan.options.instruments.counters.is_empty() && engine.caps.op_times == OpTimes::Host {
+            passes.push(Pass::Counted);
+        }
+    }
+    passes
 }
 
 /// How often a design block of a round was repeated.

@@ -1,14 +1,14 @@
 //! [`CaseState`]: one case while it is measured.
 
 use record::{
-    Case, CaseNote, CaseOutput, OpCounters, Pass, PromptIdsOf, Reason, Recorded, RecordedList, Sample, Status,
-    mark_repeated,
+    Case, CaseNote, CaseOutput, MemoryTimeline, OpCounters, Pass, PassFigures, PromptIdsOf, Reason, Recorded,
+    RecordedList, Sample, Session, Status, SteppedFigures, TracedFigures, mark_repeated,
 };
 use statistics::rounds::DesignCell;
 
 use super::counter_sets;
 use crate::plan::{CasePlan, PreparedPrompt, PromptInput};
-use crate::protocol::{Answer, Measured, MemoryTimeline, PassFigures, ServerPrompt, SteppedFigures, TracedFigures};
+use crate::protocol::{Answer, Measured, ServerPrompt};
 
 /// Why there are no operations of a traced request.
 const NO_OPS: &str = "the traced request has no operations";
@@ -34,6 +34,12 @@ pub(super) struct CaseState<'a> {
     pub(super) counts_events: bool,
     /// The prompt as the server's own template and tokenizer make it.
     pub(super) server_prompt: ServerPrompt,
+    /// The passes that the first rounds have, the counted one only if events are counted.
+    pub(super) passes: Vec<Pass>,
+    /// The digest of the rows that the journal has.
+    journalled_rows: Option<[u8; 32]>,
+    /// The status that the journal has.
+    journalled_status: Option<(Status, Option<String>)>,
     stepped: Vec<Kept<SteppedFigures>>,
     traced: Vec<Kept<TracedFigures>>,
     counted: Vec<Kept<Vec<OpCounters>>>,
@@ -57,10 +63,56 @@ impl<'a> CaseState<'a> {
             sets: 1,
             counts_events: false,
             server_prompt: ServerPrompt::default(),
+            passes: Vec::new(),
+            journalled_rows: None,
+            journalled_status: None,
             stepped: Vec::new(),
             traced: Vec::new(),
             counted: Vec::new(),
         }
+    }
+
+    /// Takes over the requests and the session that an earlier run has of the case, besides its rows.
+    pub(super) fn restore(&mut self, requests: Vec<(Sample, PassFigures)>, session: Option<Session>) {
+        if let Some(session) = session {
+            (self.sets, self.counts_events) = (session.counter_sets, session.counts_events);
+        } else {
+            self.counts_events = !self.case.counted.is_empty();
+        }
+        for (sample, figures) in requests {
+            match figures {
+                PassFigures::Clean => {}
+                PassFigures::Stepped(figures) => self.stepped.push(Kept { sample, figures }),
+                PassFigures::Traced(figures) => self.traced.push(Kept { sample, figures }),
+                PassFigures::Counted(figures) => self.counted.push(Kept { sample, figures }),
+            }
+        }
+    }
+
+    /// The first instrumented pass that some of so many rounds lack.
+    pub(super) fn lacks(&self, rounds: usize) -> Option<Pass> {
+        let is_wanted = |pass: &&Pass| **pass != Pass::Counted || self.counts_events;
+        let lacks = |pass: &Pass| (0..rounds).any(|round| !self.has(*pass, round));
+        self.passes.iter().filter(is_wanted).copied().filter(|pass| *pass != Pass::Clean).find(lacks)
+    }
+
+    /// The rows of the case, unless the journal has them.
+    pub(super) fn new_rows(&mut self) -> Option<Box<Case>> {
+        use sha2::{Digest, Sha256};
+        let rows = self.case.rows();
+        // A record that cannot be encoded is an error when it is written.
+        let digest = serde_json::to_vec(&rows).ok().map(|bytes| Sha256::digest(bytes).into());
+        let is_new = digest.is_none() || digest != self.journalled_rows;
+        self.journalled_rows = digest;
+        is_new.then(|| Box::new(rows))
+    }
+
+    /// The status of the case, unless the journal has it.
+    pub(super) fn new_status(&mut self) -> Option<(Status, Option<String>)> {
+        let status = (self.case.status, self.case.error.clone());
+        let is_new = self.journalled_status.as_ref() != Some(&status);
+        self.journalled_status = Some(status.clone());
+        is_new.then_some(status)
     }
 
     /// The requests of a pass.
@@ -161,7 +213,7 @@ impl<'a> CaseState<'a> {
     fn show_traced(&mut self) {
         let Some(kept) = middle(self.traced.iter()) else { return };
         let figures = &kept.figures;
-        if self.stepped.is_empty() {
+        if self.case.stepped.is_empty() {
             show_timeline(&mut self.case, &kept.sample, &figures.timeline);
         }
         self.case.ops = RecordedList::new(figures.ops.clone(), NO_OPS);
@@ -171,16 +223,18 @@ impl<'a> CaseState<'a> {
         // Whether a model without rows has experts is not known here.
         self.case.experts = (!figures.experts.is_empty()).then(|| RecordedList::new(figures.experts.clone(), NO_OPS));
         self.case.expert_passes.clone_from(&figures.expert_passes);
-        match &figures.allocations {
-            Ok(allocations) => {
-                self.case.allocations = RecordedList::new(allocations.rows.clone(), "the traced request has no phases");
-                self.case.memory.held_bytes = allocations.held.into();
-            }
-            Err(reason) => {
-                self.case.allocations = RecordedList::absent(reason.clone());
-                self.case.memory.held_bytes = Recorded::Absent(reason.clone());
-            }
-        }
+        self.case.allocations = match &figures.allocations {
+            Ok(allocations) => RecordedList::new(allocations.rows.clone(), "the traced request has no phases"),
+            Err(reason) => RecordedList::absent(reason.clone()),
+        };
+        self.show_held_bytes();
+    }
+
+    /// Fills in what the middle traced request held. Loading another session does not change it.
+    pub(super) fn show_held_bytes(&mut self) {
+        let Some(kept) = middle(self.traced.iter()) else { return };
+        let held = kept.figures.allocations.as_ref().map(|allocations| allocations.held);
+        self.case.memory.held_bytes = held.map_err(Reason::clone).into();
     }
 
     /// Why there are no rows of the stepped pass, as long as no request of it is stored.

@@ -5,13 +5,15 @@ use std::path::{Path, PathBuf};
 
 use record::plan::{PlanFile, TraceLevel};
 use record::{Case, Error};
-use traces::chrome::{self, Process, Writer};
+use traces::chrome::{self, AppendError, Process, Writer};
 use traces::clock;
 
 use crate::protocol::{TracePart, TraceTargets};
 
 /// The run's own trace file.
 pub(super) const OVERVIEW: &str = "trace.json";
+/// The same while the records of an earlier run are copied.
+const PARTIAL: &str = "trace.json.partial";
 
 /// Writes `trace.json`.
 #[derive(Debug)]
@@ -19,6 +21,8 @@ pub(super) struct RunTrace {
     dir: PathBuf,
     part: PathBuf,
     writer: Option<Writer>,
+    /// What is told about traces that cannot be read.
+    notes: Vec<String>,
     level: TraceLevel,
     /// Whether there is only one case, so that everything is written to one file.
     single: bool,
@@ -29,8 +33,10 @@ pub(super) struct RunTrace {
 impl RunTrace {
     /// Creates the file; a resumed run keeps its records. Parts are written to `worker_folder` for a moment.
     pub(super) fn create(dir: &Path, worker_folder: &Path, plan: &PlanFile) -> Result<Self, Error> {
-        let writer = if plan.trace == TraceLevel::Off { None } else { Some(open(dir, plan)?) };
+        let opened = if plan.trace == TraceLevel::Off { None } else { Some(open(dir, plan)?) };
+        let (writer, note) = opened.unzip();
         Ok(Self {
+            notes: note.flatten().into_iter().collect(),
             dir: dir.to_path_buf(),
             part: worker_folder.join("part.json"),
             writer,
@@ -77,9 +83,22 @@ impl RunTrace {
         if !self.part.exists() {
             return Ok(());
         }
-        let fail = |problem: String| Error::Trace { path: self.dir.join(OVERVIEW), problem };
-        writer.append(&self.part).map_err(|error| fail(error.to_string()))?;
+        match writer.append(&self.part) {
+            Ok(_) => {}
+            // A worker that was killed leaves a part that may be of any form.
+            Err(AppendError::Read(_) | AppendError::EpochsDiffer { .. }) => {
+                self.notes.push("the trace lacks a request whose worker ended while it wrote its part".to_owned());
+            }
+            Err(error @ AppendError::Write(_)) => {
+                return Err(Error::Trace { path: self.dir.join(OVERVIEW), problem: error.to_string() });
+            }
+        }
         std::fs::remove_file(&self.part).map_err(Error::file(&self.part, "remove"))
+    }
+
+    /// What is told about traces that cannot be read, each once.
+    pub(super) fn take_notes(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.notes)
     }
 
     /// Closes the file.
@@ -115,34 +134,47 @@ impl DifferingProperties {
     }
 }
 
-/// The name for the trace of a resumed run from before the machine was restarted.
-const BEFORE: &str = "trace-before-restart.json";
-
-fn open(dir: &Path, plan: &PlanFile) -> Result<Writer, Error> {
+/// Opens the trace of a run. The one of a run that is resumed is continued: another file gets its records and then its name, so that they
+/// are there at every moment. Returns the file, and what is told about an earlier one that cannot be continued.
+fn open(dir: &Path, plan: &PlanFile) -> Result<(Writer, Option<String>), Error> {
     let path = dir.join(OVERVIEW);
-    let old = dir.join("trace.json.old");
+    let partial = dir.join(PARTIAL);
     let fail = |problem: String| Error::Trace { path: path.clone(), problem };
     let now = clock::now();
     // A resumed run keeps its time axis.
-    let mut epoch = None;
-    if path.exists() {
-        let read = || chrome::read(&path)?.axis();
-        epoch = read().map_err(|error| fail(error.to_string()))?.map(|axis| axis.epoch);
-        // A clock that is earlier than the epoch was reset with the machine, so the two time axes are unrelated. A trace without events
-        // has no axis. Both are kept apart.
-        let keep = if epoch.is_some_and(|epoch| epoch <= now) { &old } else { &dir.join(BEFORE) };
-        std::fs::rename(&path, keep).map_err(Error::file(&path, "rename"))?;
-        epoch = epoch.filter(|_| *keep == old);
+    let earlier = path.exists().then(|| chrome::read(&path).and_then(|trace| trace.axis()));
+    // A clock that is earlier than the epoch was reset with the machine, so the two time axes are unrelated. A trace without events has no
+    // axis.
+    let epoch = match &earlier {
+        Some(Ok(Some(axis))) if axis.epoch <= now => Some(axis.epoch),
+        _ => None,
+    };
+    let mut note = None;
+    if earlier.is_some() && epoch.is_none() {
+        let kept =
+            free_name(dir, if matches!(earlier, Some(Err(_))) { "trace-damaged" } else { "trace-before-restart" });
+        std::fs::rename(&path, dir.join(&kept)).map_err(Error::file(&path, "rename"))?;
+        if let Some(Err(error)) = earlier {
+            note = Some(format!("{error}; the file is kept as {kept}, and {OVERVIEW} begins anew"));
+        }
     }
     // A real process id would differ from run to run.
     let pid = if plan.virtual_time { 1 } else { std::process::id() };
     let process = Process { pid, name: "inferometer".to_owned() };
-    let mut writer = Writer::since(epoch.unwrap_or(now), &path, process).map_err(|error| fail(error.to_string()))?;
+    let mut writer = Writer::since(epoch.unwrap_or(now), &partial, process).map_err(|error| fail(error.to_string()))?;
     if epoch.is_some() {
-        writer.append(&old).map_err(|error| fail(error.to_string()))?;
-        std::fs::remove_file(&old).map_err(Error::file(&old, "remove"))?;
+        writer.append(&path).map_err(|error| fail(error.to_string()))?;
     }
-    Ok(writer)
+    writer.rename(&path).map_err(|error| fail(error.to_string()))?;
+    Ok((writer, note))
+}
+
+/// The name of a new file in the run folder.
+fn free_name(dir: &Path, name: &str) -> String {
+    let numbered = (2_u64..).map(|number| format!("{name}-{number}.json"));
+    let mut names = std::iter::once(format!("{name}.json")).chain(numbered);
+    // There are more numbers than files.
+    names.find(|name| !dir.join(name).exists()).unwrap_or_else(|| format!("{name}.json"))
 }
 
 #[cfg(test)]

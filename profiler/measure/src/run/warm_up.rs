@@ -4,7 +4,7 @@
 //! reached. All workers of a prompt round are warmed up before the first of them is measured: their clean requests stay adjacent.
 
 use record::plan::{MOST_WARMUPS, STEADY};
-use record::{CaseNote, Error, LoadCache, Setting, Status};
+use record::{CaseNote, Entry, Error, LoadCache, Setting, Status};
 
 use super::active_run::{ActiveRun, RequestKind};
 use super::memory;
@@ -49,7 +49,8 @@ pub(super) fn warm_up_cases(
         } else {
             state.warmed_up = !run.is_interrupted();
         }
-        run.publish(states)?;
+        run.add_status(&mut states[index])?;
+        run.publish_when_due(states)?;
     }
     Ok(())
 }
@@ -79,6 +80,11 @@ fn warm_up(
         state.case.notes.set(CaseNote::Threads, reason);
     }
     (state.sets, state.counts_events) = (loaded.counter_sets.max(1), loaded.counts_events);
+    run.add(Entry::Session {
+        case: state.plan.id.clone(),
+        counter_sets: state.sets,
+        counts_events: state.counts_events,
+    })?;
     state.case.memory = memory::after_load(
         &block.model,
         &plan.engine(block.slots[state.plan.slot]).identity.weight_use,
@@ -86,6 +92,7 @@ fn warm_up(
         &loaded,
         plan.file.virtual_time,
     );
+    state.show_held_bytes();
     if plan.file.cold && state.case.memory.load_cache.value() != Some(LoadCache::Cold) {
         let share = loaded
             .cached_share

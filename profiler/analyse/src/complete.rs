@@ -2,13 +2,19 @@
 
 use record::{Opened, RunFile, Summary};
 
-use super::summarise::summarise;
+use crate::findings::findings;
+use crate::summary::summarise;
 
 /// The file of a record. Its summaries are computed again where `run.json` lacked samples, and where it has all samples that the stored
-/// ones are of: older versions took the mean of the samples' rates, which tables of the same samples would contradict.
+/// ones are of; all findings are where the file has none. Older versions took the mean of the samples' rates, which tables of the same samples would contradict.
 #[must_use]
 pub fn complete(opened: Opened) -> RunFile {
-    let Opened { mut file, samples_added } = opened;
+    let Opened { mut file, samples_added, without_findings } = opened;
+    if without_findings {
+        let findings = findings(&file);
+        file.set_findings(findings);
+        return file;
+    }
     let computed = summarise(&file.cases, file.plan.seed);
     let samples = |summaries: &[Summary]| summaries.iter().map(|summary| summary.samples).collect::<Vec<_>>();
     if samples_added || samples(&computed) == samples(&file.summaries) {
@@ -30,7 +36,7 @@ mod tests {
             RunFile { cases: vec![Case { samples: vec![sample(0)], ..Case::default() }], ..RunFile::default() };
         file.summaries = summarise(&file.cases, 1);
         file.cases[0].samples.push(sample(1));
-        let opened = |samples_added| Opened { file: file.clone(), samples_added };
+        let opened = |samples_added| Opened { file: file.clone(), samples_added, without_findings: false };
         assert_eq!(complete(opened(false)).summaries[0].samples, 1);
         assert_eq!(complete(opened(true)).summaries[0].samples, 2);
     }
@@ -50,7 +56,11 @@ mod tests {
         let old = Estimate { mean: 5.333, ..stated.clone() };
         file.summaries[0].metrics = [("tps".to_owned(), record::Recorded::Present(old))].into_iter().collect();
         let tps = |file: RunFile| {
-            complete(Opened { file, samples_added: false }).summaries[0].metrics.get("tps").unwrap().mean
+            complete(Opened { file, samples_added: false, without_findings: false }).summaries[0]
+                .metrics
+                .get("tps")
+                .unwrap()
+                .mean
         };
         assert!((tps(file.clone()) - 4.0).abs() < 1e-12);
         file.cases[0].samples.clear();
