@@ -204,7 +204,7 @@ fn rate(sum: &Result<Sum, Reason>, tokens: f64, far: f64) -> Recorded<Figure> {
 fn misfit(cost: &Fit, what: &str) -> String {
     let cases = if cost.points == 1 { "case".to_owned() } else { format!("{} cases", cost.points) };
     let error = if cost.error > 10.0 { "more than 1000".to_owned() } else { format!("{:.0}", cost.error * 100.0) };
-    format!("the {what} of the measured {cases} follow from vocabulary and file only within {error} %")
+    format!("vocabulary and file explain the {what} of the measured {cases} only within {error} %")
 }
 
 impl Estimator<'_> {

@@ -265,11 +265,11 @@ fn an_interval_that_is_too_wide_is_a_lower_bound_with_its_reason() {
     for (start, what) in [("load: ", "loads from a warm page cache"), ("memory: ", "memory besides weights and cache")]
     {
         let remark = remark(start);
-        assert!(remark.contains(&format!("the {what} of the measured 2 cases follow")), "{remark}");
+        assert!(remark.contains(&format!("explain the {what} of the measured 2 cases only within")), "{remark}");
         assert!(remark.contains("a lower bound") && remark.contains("measure candle with"), "{remark}");
     }
     let reason = found.load_cold_s.reason().unwrap().as_str();
-    assert!(reason.starts_with("it includes a warm load, and the loads"), "{reason}");
+    assert!(reason.starts_with("it includes a warm load, and vocabulary and file"), "{reason}");
     assert!(found.decode_tps.value().unwrap().interval().is_some(), "rates follow from operations");
 }
 
