@@ -25,7 +25,7 @@ impl Runs {
     pub fn usable(read: Vec<Result<Opened, Error>>, machine: Option<&str>, tool: &Tool) -> Self {
         let mut runs = Self::default();
         for run in read {
-            match run.map(crate::complete) {
+            match run.map(crate::summary::with_summaries) {
                 Err(error) => runs.skipped.push(error.with_advice()),
                 Ok(file) => match refusal(&file, machine, tool) {
                     Some(reason) => runs.skipped.push(format!("{}: {reason}", file.name)),
@@ -41,7 +41,7 @@ impl Runs {
     /// have a doubt.
     #[must_use]
     pub fn all(read: Vec<Opened>, machine: Option<&str>, tool: &Tool) -> Self {
-        let used: Vec<RunFile> = read.into_iter().map(crate::complete).collect();
+        let used: Vec<RunFile> = read.into_iter().map(crate::summary::with_summaries).collect();
         let doubt = |file: &RunFile| Some(format!("{}: {}", file.name, refusal(file, machine, tool)?));
         let doubts = used.iter().filter_map(doubt).collect();
         let mut runs = Self { used, skipped: Vec::new(), doubts };

@@ -8,6 +8,7 @@ mod means;
 mod probe_effect;
 mod series;
 mod summarise;
+mod with_summaries;
 
 pub use disturbances::{Disturbances, disturbances};
 pub use intervals::{gaps, itl};
@@ -16,3 +17,4 @@ pub use probe_effect::probe_effect;
 pub use series::{series, supported_trend};
 pub(crate) use summarise::no_interval;
 pub use summarise::{CASE_FIGURES, CaseFigure, NO_SAMPLE, PHASE_TIMES, PhaseTime, first_peak_bytes, summarise};
+pub use with_summaries::with_summaries;

@@ -11,14 +11,12 @@ use statistics::rounds::{self, DesignCell};
 use super::active_run::{ActiveRun, RequestKind};
 use super::precision::{self, StopRule};
 use super::request::request;
-use super::state::CaseState;
+use super::state::{CaseState, MOST_REPEATS};
 use super::warm_up::{LoadErrors, warm_up_cases};
 use crate::plan::{EngineChoice, ModelBlock, Plan};
 use crate::pool::WorkerPool;
 
 const PASSES: [Pass; 4] = [Pass::Clean, Pass::Stepped, Pass::Traced, Pass::Counted];
-/// How often a design block is repeated in a round at most.
-pub(super) const MOST_REPEATS: usize = 3;
 
 /// Runs rounds until their number, the precision or the time is reached.
 pub(super) fn rounds(

@@ -10,6 +10,8 @@ use super::counter_sets;
 use crate::plan::{CasePlan, PreparedPrompt, PromptInput};
 use crate::protocol::{Answer, Measured, ServerPrompt};
 
+/// How often a design block is repeated in a round at most.
+pub(super) const MOST_REPEATS: usize = 3;
 /// Why there are no operations of a traced request.
 const NO_OPS: &str = "the traced request has no operations";
 /// Why there are no figures of single threads.
