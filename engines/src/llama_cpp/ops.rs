@@ -6,7 +6,7 @@
 use llama_cpp_sys_2 as sys;
 use models::cost::OpKind;
 use models::{FeedForward, Mixer, NormPlacement, Spec};
-use traces::record::{NO_LAYER, OpGuard};
+use traces::record::OpGuard;
 
 /// A node of the graph.
 #[derive(Debug, Clone, Copy)]
@@ -20,6 +20,9 @@ pub(super) struct Node<'a> {
     /// Columns and rows of its result.
     pub(super) shape: [usize; 2],
 }
+
+/// An op and its layer; `None` for an op outside the layers, and where the name of the node has no layer.
+pub(super) type ClassifiedOp = (OpKind, Option<usize>);
 
 /// What the description of a model says about its nodes, and their names do not.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -66,10 +69,10 @@ fn gate_and_up(spec: &Spec) -> Option<usize> {
 
 /// The op that ends with a node, and its layer; `None` if the node belongs to the op after it. A projection with a bias ends with the
 /// addition of its bias. `before` is the op that ended last.
-pub(super) fn classify(node: &Node<'_>, described: Described, before: Option<(OpKind, u32)>) -> Option<(OpKind, u32)> {
+pub(super) fn classify(node: &Node<'_>, described: Described, before: Option<ClassifiedOp>) -> Option<ClassifiedOp> {
     if let Some(kind) = of_experts(node, described) {
-        let of_weight = node.inputs.iter().map(|input| place(input).0).find(|layer| *layer != NO_LAYER);
-        return Some((kind, of_weight.unwrap_or_else(|| layer_of_name(node.name))));
+        let of_weight = node.inputs.iter().find_map(|input| place(input).0);
+        return Some((kind, of_weight.or_else(|| layer_of_name(node.name))));
     }
     let kind = match node.op {
         sys::GGML_OP_GET_ROWS if node.inputs[0] == "token_embd.weight" => OpKind::Embed,
@@ -77,7 +80,7 @@ pub(super) fn classify(node: &Node<'_>, described: Described, before: Option<(Op
         // The projection, its norm, and the sum with the row of the table, rearranged by layer.
         sys::GGML_OP_CONT if node.name.starts_with("inp_per_layer") => OpKind::PerLayerInputs,
         sys::GGML_OP_MUL if node.inputs[1].starts_with("inp_per_layer") => {
-            return Some((OpKind::PerLayerMul, before.map_or(NO_LAYER, |(_, layer)| layer)));
+            return Some((OpKind::PerLayerMul, before.and_then(|(_, layer)| layer)));
         }
         sys::GGML_OP_UNARY if matches!(before, Some((OpKind::PerLayerGate, _))) => return None,
         // A norm without a weight.
@@ -160,7 +163,7 @@ fn of_experts(node: &Node<'_>, Described { expert_biases, .. }: Described) -> Op
     })
 }
 
-fn product(node: &Node<'_>, described: Described) -> Option<(OpKind, u32)> {
+fn product(node: &Node<'_>, described: Described) -> Option<ClassifiedOp> {
     let weight = node.inputs[0];
     let (layer, part) = place(weight);
     let kind = match part {
@@ -198,13 +201,12 @@ fn product(node: &Node<'_>, described: Described) -> Option<(OpKind, u32)> {
     Some((kind, layer))
 }
 
-fn norm(node: &Node<'_>, described: Described) -> Option<(OpKind, u32)> {
+fn norm(node: &Node<'_>, described: Described) -> Option<ClassifiedOp> {
     // No norm, and a weight without a kind: the product with the decays of heads.
-    if let Some(layer) = node.inputs[1].strip_prefix("blk.").and_then(|rest| rest.strip_suffix(".ssm_a")) {
-        return Some((OpKind::DecayProj, layer.parse().unwrap_or(NO_LAYER)));
-    }
-    if let Some(layer) = node.inputs[1].strip_prefix("blk.").and_then(|rest| rest.strip_suffix(".ffn_gate_inp.scale")) {
-        return Some((OpKind::RouterNorm, layer.parse().unwrap_or(NO_LAYER)));
+    match in_layer(node.inputs[1]) {
+        Some((layer, "ssm_a")) => return Some((OpKind::DecayProj, Some(layer))),
+        Some((layer, "ffn_gate_inp.scale")) => return Some((OpKind::RouterNorm, Some(layer))),
+        _ => {}
     }
     let (layer, part) = place(node.inputs[1]);
     let kind = match part {
@@ -230,7 +232,7 @@ fn norm(node: &Node<'_>, described: Described) -> Option<(OpKind, u32)> {
     Some((kind, layer))
 }
 
-fn addition(node: &Node<'_>, before: Option<(OpKind, u32)>) -> Option<(OpKind, u32)> {
+fn addition(node: &Node<'_>, before: Option<ClassifiedOp>) -> Option<ClassifiedOp> {
     let (layer, part) = place(node.inputs[1]);
     let kind = match part {
         "attn_qkv" => OpKind::QkvProj,
@@ -270,26 +272,38 @@ fn addition(node: &Node<'_>, before: Option<(OpKind, u32)>) -> Option<(OpKind, u
     Some((kind, layer))
 }
 
-/// `blk.3.attn_q.weight` is `attn_q` of layer 3; `output.weight` is `output` without a layer.
-fn place(tensor: &str) -> (u32, &str) {
+/// `blk.3.attn_q.weight` is `attn_q.weight` of layer 3; `None` for a tensor outside the layers, and for `blk.` without a number.
+fn in_layer(tensor: &str) -> Option<(usize, &str)> {
+    let (layer, part) = tensor.strip_prefix("blk.")?.split_once('.')?;
+    Some((number(layer)?, part))
+}
+
+/// `blk.3.attn_q.weight` is `attn_q` of layer 3; `output.weight` is `output` without a layer. What is no weight has the name `""`, and so
+/// has a weight in `blk.` without the number of its layer: it is unknown what it is.
+fn place(tensor: &str) -> (Option<usize>, &str) {
     let Some(name) = tensor.strip_suffix(".weight").or_else(|| tensor.strip_suffix(".bias")) else {
-        return (NO_LAYER, "");
+        return (None, "");
     };
-    let Some((layer, part)) = name.strip_prefix("blk.").and_then(|rest| rest.split_once('.')) else {
-        return (NO_LAYER, name);
-    };
-    (layer.parse().unwrap_or(NO_LAYER), part)
+    match (in_layer(name), name.starts_with("blk.")) {
+        (Some((layer, part)), _) => (Some(layer), part),
+        (None, true) => (None, ""),
+        (None, false) => (None, name),
+    }
 }
 
 /// `Qcur-3` and `cache_k_l3 (view)` belong to layer 3.
-pub(super) fn layer_of_name(name: &str) -> u32 {
-    let number = |text: &str| text.split(' ').next().and_then(|digits| digits.parse().ok());
-    let after = |mark: &str| name.rsplit_once(mark).and_then(|(_, rest)| number(rest));
-    after("-").or_else(|| after("_l")).unwrap_or(NO_LAYER)
+pub(super) fn layer_of_name(name: &str) -> Option<usize> {
+    let after = |mark: &str| name.rsplit_once(mark).and_then(|(_, rest)| number(rest.split(' ').next()?));
+    after("-").or_else(|| after("_l"))
+}
+
+/// The number of a layer in the name of a tensor or a node.
+fn number(digits: &str) -> Option<usize> {
+    digits.parse().ok().filter(|_| digits.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 /// Marks an op until the guard is dropped.
-pub(super) fn mark(kind: OpKind, layer: u32, [columns, rows]: [usize; 2]) -> OpGuard {
+pub(super) fn mark(kind: OpKind, layer: Option<usize>, [columns, rows]: [usize; 2]) -> OpGuard {
     use traces::op;
     macro_rules! named {
         ($($kind:ident => $name:literal),* $(,)?) => {
@@ -320,25 +334,40 @@ pub(super) fn mark(kind: OpKind, layer: u32, [columns, rows]: [usize; 2]) -> OpG
 mod tests {
     use super::*;
 
-    fn op(op: sys::ggml_op, name: &str, inputs: [&str; 2], qkv_bias: bool) -> Option<(OpKind, u32)> {
+    fn op(op: sys::ggml_op, name: &str, inputs: [&str; 2], qkv_bias: bool) -> Option<ClassifiedOp> {
         described(op, name, inputs, Described { qkv_bias, norm_after_attention: true, ..Described::default() })
     }
 
-    fn described(op: sys::ggml_op, name: &str, inputs: [&str; 2], described: Described) -> Option<(OpKind, u32)> {
+    fn described(op: sys::ggml_op, name: &str, inputs: [&str; 2], described: Described) -> Option<ClassifiedOp> {
         classify(&Node { op, name, inputs, shape: [1, 1] }, described, None)
     }
 
     #[test]
     fn products_are_identified_by_their_weight() {
         let product = |weight: &str| op(sys::GGML_OP_MUL_MAT, "node_7", [weight, "x"], false);
-        assert_eq!(product("blk.12.attn_q.weight"), Some((OpKind::QProj, 12)));
-        assert_eq!(product("blk.0.ffn_down.weight"), Some((OpKind::DownProj, 0)));
-        assert_eq!(product("token_embd.weight"), Some((OpKind::LmHead, NO_LAYER)));
+        assert_eq!(product("blk.12.attn_q.weight"), Some((OpKind::QProj, Some(12))));
+        assert_eq!(product("blk.0.ffn_down.weight"), Some((OpKind::DownProj, Some(0))));
+        assert_eq!(product("token_embd.weight"), Some((OpKind::LmHead, None)));
         assert_eq!(product("blk.0.ffn_gate_inp_shexp.weight"), None);
         let rotated = op(sys::GGML_OP_MUL_MAT, "node_9", ["attn_inp_k_rot", "Qcur-5 (reshaped)"], false);
-        assert_eq!(rotated, Some((OpKind::Attention, 5)));
+        assert_eq!(rotated, Some((OpKind::Attention, Some(5))));
         let scores = op(sys::GGML_OP_MUL_MAT, "kq-4", ["k-4 (view)", "q-4"], false);
-        assert_eq!(scores, Some((OpKind::Attention, 4)));
+        assert_eq!(scores, Some((OpKind::Attention, Some(4))));
+    }
+
+    #[test]
+    fn a_layer_without_a_number_is_no_layer() {
+        let product = |weight: &str| op(sys::GGML_OP_MUL_MAT, "node_7", [weight, "x"], false);
+        for weight in ["blk.x.attn_q.weight", "blk.attn_q.weight", "blk.+3.attn_q.weight", "blk.-1.attn_q.weight"] {
+            assert_eq!(product(weight), None, "{weight}");
+        }
+        let scaled = |weight: &str| op(sys::GGML_OP_MUL, "node_7", ["x", weight], false);
+        assert_eq!(scaled("blk.3.ssm_a"), Some((OpKind::DecayProj, Some(3))));
+        assert_eq!(scaled("blk.x.ssm_a"), None);
+        assert_eq!(scaled("blk.3.ffn_gate_inp.scale"), Some((OpKind::RouterNorm, Some(3))));
+        assert_eq!(scaled("blk.x.ffn_gate_inp.scale"), None);
+        let layers = ["Qcur-3", "cache_k_l3 (view)", "Qcur-x", "node"].map(layer_of_name);
+        assert_eq!(layers, [Some(3), Some(3), None, None]);
     }
 
     #[test]
@@ -354,10 +383,10 @@ mod tests {
         let norm = kind(sys::GGML_OP_MUL, "kv_cmpr-2", ["norm-2", "blk.2.attn_kv_a_norm.weight"], None);
         assert_eq!(norm, Some(OpKind::KvANorm));
         let rearranged = |before| kind(sys::GGML_OP_CONT, "kqv_out-2", ["", ""], before);
-        assert_eq!(rearranged(Some((OpKind::VBProj, 2))), Some(OpKind::VBProj));
-        assert_eq!(rearranged(Some((OpKind::Attention, 2))), Some(OpKind::Attention));
+        assert_eq!(rearranged(Some((OpKind::VBProj, Some(2)))), Some(OpKind::VBProj));
+        assert_eq!(rearranged(Some((OpKind::Attention, Some(2)))), Some(OpKind::Attention));
         // The activation and the sum of a shared expert belong to what follows.
-        let after_shared = |code, name: &str| kind(code, name, ["a", "b"], Some((OpKind::SharedExpert, 2)));
+        let after_shared = |code, name: &str| kind(code, name, ["a", "b"], Some((OpKind::SharedExpert, Some(2))));
         assert_eq!(after_shared(sys::GGML_OP_GLU, "ffn_swiglu-2"), None);
         assert_eq!(after_shared(sys::GGML_OP_ADD, "ffn_out-2"), None);
         assert_eq!(after_shared(sys::GGML_OP_ADD, "l_out-2"), Some(OpKind::FfnResidual));
@@ -368,7 +397,7 @@ mod tests {
         let kind = |code, name: &str, input: &str| op(code, name, [input, "x"], false);
         assert_eq!(
             kind(sys::GGML_OP_MUL_MAT, "ffn_moe_logits-3", "blk.3.ffn_gate_inp.weight"),
-            Some((OpKind::Router, 3))
+            Some((OpKind::Router, Some(3)))
         );
         for (code, name) in [
             (sys::GGML_OP_SOFT_MAX, "ffn_moe_probs-3"),
@@ -376,7 +405,7 @@ mod tests {
             (sys::GGML_OP_GET_ROWS, "ffn_moe_weights-3"),
             (sys::GGML_OP_DIV, "ffn_moe_weights_norm-3"),
         ] {
-            assert_eq!(kind(code, name, "ffn_moe_logits-3"), Some((OpKind::ExpertChoice, 3)), "{name}");
+            assert_eq!(kind(code, name, "ffn_moe_logits-3"), Some((OpKind::ExpertChoice, Some(3))), "{name}");
         }
         assert_eq!(kind(sys::GGML_OP_VIEW, "ffn_moe_topk-3", "ffn_moe_argsort-3"), None);
         // Whichever comes last: none of them is counted with the activation.
@@ -385,17 +414,17 @@ mod tests {
             ("ffn_moe_up-3", "blk.3.ffn_up_exps.weight"),
             ("ffn_moe_gate_up-3", "blk.3.ffn_gate_up_exps.weight"),
         ] {
-            assert_eq!(kind(sys::GGML_OP_MUL_MAT_ID, name, weight), Some((OpKind::ExpertsGateUp, 3)), "{name}");
+            assert_eq!(kind(sys::GGML_OP_MUL_MAT_ID, name, weight), Some((OpKind::ExpertsGateUp, Some(3))), "{name}");
         }
         for weight in ["blk.3.ffn_gate_shexp.weight", "blk.3.ffn_up_shexp.weight", "blk.3.ffn_down_shexp.weight"] {
-            assert_eq!(kind(sys::GGML_OP_MUL_MAT, "node_3", weight), Some((OpKind::SharedExpert, 3)), "{weight}");
+            assert_eq!(kind(sys::GGML_OP_MUL_MAT, "node_3", weight), Some((OpKind::SharedExpert, Some(3))), "{weight}");
         }
-        assert_eq!(kind(sys::GGML_OP_GLU, "ffn_moe_swiglu-3", "ffn_moe_gate-3"), Some((OpKind::SiluMul, 3)));
+        assert_eq!(kind(sys::GGML_OP_GLU, "ffn_moe_swiglu-3", "ffn_moe_gate-3"), Some((OpKind::SiluMul, Some(3))));
         let down = kind(sys::GGML_OP_MUL_MAT_ID, "ffn_moe_down-3", "blk.3.ffn_down_exps.weight");
-        assert_eq!(down, Some((OpKind::ExpertsDown, 3)));
-        assert_eq!(kind(sys::GGML_OP_MUL, "ffn_moe_weighted-3", "ffn_moe_down-3"), Some((OpKind::ExpertsSum, 3)));
-        assert_eq!(kind(sys::GGML_OP_ADD, "ffn_moe_out-3", "node_9"), Some((OpKind::ExpertsSum, 3)));
-        assert_eq!(kind(sys::GGML_OP_ADD, "l_out-3", "ffn_moe_out-3"), Some((OpKind::FfnResidual, 3)));
+        assert_eq!(down, Some((OpKind::ExpertsDown, Some(3))));
+        assert_eq!(kind(sys::GGML_OP_MUL, "ffn_moe_weighted-3", "ffn_moe_down-3"), Some((OpKind::ExpertsSum, Some(3))));
+        assert_eq!(kind(sys::GGML_OP_ADD, "ffn_moe_out-3", "node_9"), Some((OpKind::ExpertsSum, Some(3))));
+        assert_eq!(kind(sys::GGML_OP_ADD, "l_out-3", "ffn_moe_out-3"), Some((OpKind::FfnResidual, Some(3))));
     }
 
     #[test]
@@ -403,7 +432,7 @@ mod tests {
         let inputs = ["blk.2.attn_k.weight", "x"];
         assert_eq!(op(sys::GGML_OP_MUL_MAT, "Kcur-2", inputs, true), None);
         let added = op(sys::GGML_OP_ADD, "Kcur-2", ["Kcur-2", "blk.2.attn_k.bias"], true);
-        assert_eq!(added, Some((OpKind::KProj, 2)));
+        assert_eq!(added, Some((OpKind::KProj, Some(2))));
     }
 
     /// gpt-oss.
@@ -427,7 +456,7 @@ mod tests {
             (sys::GGML_OP_SOFT_MAX, "ffn_moe_weights_softmax-3", "", Some(OpKind::ExpertChoice)),
             (sys::GGML_OP_MUL, "attn_post_norm-3", "blk.3.post_attention_norm.weight", Some(OpKind::FfnNorm)),
         ] {
-            assert_eq!(added(code, name, bias), expected.map(|kind| (kind, 3)), "{name}");
+            assert_eq!(added(code, name, bias), expected.map(|kind| (kind, Some(3))), "{name}");
         }
     }
 
@@ -438,22 +467,22 @@ mod tests {
             let node = Node { op: code, name, inputs, shape: [1, 1] };
             classify(&node, Described { norm_after_attention: true, ..Described::default() }, before)
         };
-        let after = |kind| Some((kind, 3));
+        let after = |kind| Some((kind, Some(3)));
         for (code, name, inputs, before, expected) in [
             (
                 sys::GGML_OP_MUL_MAT,
                 "node_9",
                 ["per_layer_model_proj.weight", "inp_scaled"],
                 None,
-                Some((OpKind::PerLayerModelProj, NO_LAYER)),
+                Some((OpKind::PerLayerModelProj, None)),
             ),
-            (sys::GGML_OP_SCALE, "inp_per_layer_selected", ["", ""], None, Some((OpKind::PerLayerEmbed, NO_LAYER))),
+            (sys::GGML_OP_SCALE, "inp_per_layer_selected", ["", ""], None, Some((OpKind::PerLayerEmbed, None))),
             (
                 sys::GGML_OP_CONT,
                 "inp_per_layer (permuted) (cont)",
                 ["", ""],
                 None,
-                Some((OpKind::PerLayerInputs, NO_LAYER)),
+                Some((OpKind::PerLayerInputs, None)),
             ),
             (sys::GGML_OP_RMS_NORM, "Vcur_normed-3", ["", ""], None, after(OpKind::VNorm)),
             (sys::GGML_OP_ADD, "attn_out-3", ["attn_post_norm-3", "l_out-2"], None, after(OpKind::AttnResidual)),
@@ -489,7 +518,7 @@ mod tests {
                 None,
                 after(OpKind::LayerScale),
             ),
-            (sys::GGML_OP_SCALE, "result_output", ["node_9", ""], None, Some((OpKind::LogitCap, NO_LAYER))),
+            (sys::GGML_OP_SCALE, "result_output", ["node_9", ""], None, Some((OpKind::LogitCap, None))),
         ] {
             assert_eq!(kind(code, name, inputs, before), expected, "{name}");
         }
@@ -503,12 +532,12 @@ mod tests {
             let node = Node { op: sys::GGML_OP_MUL_MAT, name: "node_7", inputs: [weight, "x"], shape: [columns, 1] };
             classify(&node, described, None)
         };
-        assert_eq!(product("blk.2.attn_qkv.weight", 96), Some((OpKind::QkvProj, 2)));
-        assert_eq!(product("blk.2.ffn_up.weight", 512), Some((OpKind::GateUpProj, 2)));
-        assert_eq!(product("blk.2.ffn_up.weight", 256), Some((OpKind::UpProj, 2)));
+        assert_eq!(product("blk.2.attn_qkv.weight", 96), Some((OpKind::QkvProj, Some(2))));
+        assert_eq!(product("blk.2.ffn_up.weight", 512), Some((OpKind::GateUpProj, Some(2))));
+        assert_eq!(product("blk.2.ffn_up.weight", 256), Some((OpKind::UpProj, Some(2))));
         let sum = Node { op: sys::GGML_OP_ADD, name: "node_9", inputs: ["node_8", "l_out-1"], shape: [1, 1] };
-        assert_eq!(classify(&sum, described, Some((OpKind::OProj, 2))), Some((OpKind::AttnResidual, 2)));
-        assert_eq!(classify(&sum, described, Some((OpKind::DownProj, 2))), None);
+        assert_eq!(classify(&sum, described, Some((OpKind::OProj, Some(2)))), Some((OpKind::AttnResidual, Some(2))));
+        assert_eq!(classify(&sum, described, Some((OpKind::DownProj, Some(2)))), None);
     }
 
     #[test]
@@ -516,21 +545,21 @@ mod tests {
         assert_eq!(op(sys::GGML_OP_RMS_NORM, "norm-1", ["l_out-0", ""], false), None);
         assert_eq!(
             op(sys::GGML_OP_MUL, "ffn_norm-1", ["norm-1", "blk.1.ffn_norm.weight"], false),
-            Some((OpKind::FfnNorm, 1))
+            Some((OpKind::FfnNorm, Some(1)))
         );
-        assert_eq!(op(sys::GGML_OP_ADD, "ffn_inp-1", ["a", "b"], false), Some((OpKind::AttnResidual, 1)));
-        assert_eq!(op(sys::GGML_OP_ADD, "l_out-1", ["a", "b"], false), Some((OpKind::FfnResidual, 1)));
-        assert_eq!(op(sys::GGML_OP_ROPE, "Qcur-1", ["", ""], false), Some((OpKind::Rope, 1)));
-        assert_eq!(op(sys::GGML_OP_SET_ROWS, "cache_k_l9 (view)", ["", ""], false), Some((OpKind::KvWrite, 9)));
-        assert_eq!(op(sys::GGML_OP_GLU, "ffn_swiglu-5", ["", ""], false), Some((OpKind::SiluMul, 5)));
-        assert_eq!(op(sys::GGML_OP_GLU, "ffn_geglu-5", ["", ""], false), Some((OpKind::GeluMul, 5)));
+        assert_eq!(op(sys::GGML_OP_ADD, "ffn_inp-1", ["a", "b"], false), Some((OpKind::AttnResidual, Some(1))));
+        assert_eq!(op(sys::GGML_OP_ADD, "l_out-1", ["a", "b"], false), Some((OpKind::FfnResidual, Some(1))));
+        assert_eq!(op(sys::GGML_OP_ROPE, "Qcur-1", ["", ""], false), Some((OpKind::Rope, Some(1))));
+        assert_eq!(op(sys::GGML_OP_SET_ROWS, "cache_k_l9 (view)", ["", ""], false), Some((OpKind::KvWrite, Some(9))));
+        assert_eq!(op(sys::GGML_OP_GLU, "ffn_swiglu-5", ["", ""], false), Some((OpKind::SiluMul, Some(5))));
+        assert_eq!(op(sys::GGML_OP_GLU, "ffn_geglu-5", ["", ""], false), Some((OpKind::GeluMul, Some(5))));
         assert_eq!(
             op(sys::GGML_OP_MUL, "Qcur_normed-2", ["norm-2", "blk.2.attn_q_norm.weight"], false),
-            Some((OpKind::QNorm, 2))
+            Some((OpKind::QNorm, Some(2)))
         );
         assert_eq!(
             op(sys::GGML_OP_ADD, "sa_out-2", ["attn_post_norm-2", "l_out-1"], false),
-            Some((OpKind::AttnResidual, 2))
+            Some((OpKind::AttnResidual, Some(2)))
         );
         assert_eq!(op(sys::GGML_OP_VIEW, "Qcur-1 (view)", ["Qcur-1", ""], false), None);
         assert_eq!(

@@ -8,7 +8,7 @@
 
 use llama_cpp_sys_2 as sys;
 use models::cost::{OpKind, op_of_weight};
-use traces::record::{Cost, NO_LAYER};
+use traces::record::Cost;
 
 use super::ops::layer_of_name;
 
@@ -66,7 +66,8 @@ pub(super) struct Attended {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Work<'a> {
     pub(super) name: &'a str,
-    pub(super) layer: u32,
+    /// `None` outside the layers.
+    pub(super) layer: Option<usize>,
     /// A product: `[rows, inputs, outputs]`. Others: `[rows, width, 0]`.
     pub(super) shape: [usize; 3],
     pub(super) cost: Cost,
@@ -99,8 +100,8 @@ pub(super) fn of<'a>(node: &GraphNode<'a>, buffer: &'a mut [u8; NAME_BYTES]) -> 
     };
     let named = || std::iter::once(&node.result).chain(node.sources.iter().flatten()).map(|operand| operand.name);
     let layer = match weight {
-        Some((layer, _)) => layer.and_then(|layer| u32::try_from(layer).ok()).unwrap_or(NO_LAYER),
-        None => named().map(layer_of_name).find(|layer| *layer != NO_LAYER).unwrap_or(NO_LAYER),
+        Some((layer, _)) => layer,
+        None => named().find_map(layer_of_name),
     };
     let [width, rows @ ..] = node.result.sizes;
     let rows: u64 = rows.iter().product();
@@ -334,7 +335,7 @@ mod tests {
         GraphNode { op, detail: 0, op_name, params: [0; 16], result, sources, experts: None, attended: None }
     }
 
-    fn work(node: &GraphNode<'_>) -> (String, u32, [usize; 3], Cost) {
+    fn work(node: &GraphNode<'_>) -> (String, Option<usize>, [usize; 3], Cost) {
         let mut buffer = [0; NAME_BYTES];
         let Work { name, layer, shape, cost } = of(node, &mut buffer);
         (name.to_owned(), layer, shape, cost)
@@ -348,18 +349,19 @@ mod tests {
     fn products_are_named_by_their_weight_and_read_it_once() {
         let inputs = [tensor("blk.3.attn_other.weight", &[64, 32]), tensor("attn_norm-3", &[64, 5])];
         let product = node(sys::GGML_OP_MUL_MAT, "MUL_MAT", tensor("q-3", &[32, 5]), &inputs);
-        let expected = ("attn_other".to_owned(), 3, [5, 64, 32], cost(2 * 64 * 32 * 5, 64 * 32 * 4, (64 + 32) * 5 * 4));
+        let expected =
+            ("attn_other".to_owned(), Some(3), [5, 64, 32], cost(2 * 64 * 32 * 5, 64 * 32 * 4, (64 + 32) * 5 * 4));
         assert_eq!(work(&product), expected);
         let inputs = [tensor("token_embd.weight", &[64, 100]), tensor("result_norm", &[64])];
         let head = node(sys::GGML_OP_MUL_MAT, "MUL_MAT", tensor("result_output", &[100]), &inputs);
-        assert_eq!((work(&head).0, work(&head).1), ("lm_head".to_owned(), NO_LAYER));
+        assert_eq!((work(&head).0, work(&head).1), ("lm_head".to_owned(), None));
     }
 
     #[test]
     fn of_a_table_the_rows_are_read() {
         let inputs = [tensor("token_embd.weight", &[64, 1000]), tensor("inp_tokens", &[5])];
         let lookup = node(sys::GGML_OP_GET_ROWS, "GET_ROWS", tensor("embd", &[64, 5]), &inputs);
-        assert_eq!(work(&lookup), ("embed".to_owned(), NO_LAYER, [5, 64, 0], cost(0, 5 * 256, 5 * 4 + 5 * 256)));
+        assert_eq!(work(&lookup), ("embed".to_owned(), None, [5, 64, 0], cost(0, 5 * 256, 5 * 4 + 5 * 256)));
     }
 
     #[test]
@@ -369,7 +371,7 @@ mod tests {
         let product = node(sys::GGML_OP_MUL_MAT_ID, "MUL_MAT_ID", tensor("up", &[32, 2, 5]), &inputs);
         let product = GraphNode { experts: Some(3), ..product };
         let (name, layer, shape, found) = work(&product);
-        assert_eq!((name.as_str(), layer, shape), ("experts_gate_up", 1, [10, 64, 32]));
+        assert_eq!((name.as_str(), layer, shape), ("experts_gate_up", Some(1), [10, 64, 32]));
         assert_eq!((found.flops, found.streamed_bytes), (Some(2 * 64 * 32 * 10), 3 * 64 * 32 * 4));
         let unknown = work(&GraphNode { experts: None, ..product }).3;
         assert_eq!(unknown.streamed_bytes, 8 * 64 * 32 * 4, "all of them, if the ids cannot be read");
@@ -387,7 +389,7 @@ mod tests {
         let attention = node(sys::GGML_OP_FLASH_ATTN_EXT, "FLASH_ATTN_EXT", tensor("x-4", &[16, 4, 5]), &inputs);
         let attention = GraphNode { attended: Some(Attended { pairs: 15, positions: 5 }), ..attention };
         let (name, layer, _, found) = work(&attention);
-        assert_eq!((name.as_str(), layer), ("flash_attn_ext", 4));
+        assert_eq!((name.as_str(), layer), ("flash_attn_ext", Some(4)));
         assert_eq!((found.flops, found.streamed_bytes), (Some(15 * 4 * (64 + 5)), 2 * 5 * 16 * 2 * 4));
     }
 
@@ -397,14 +399,14 @@ mod tests {
         let result = Operand { name: "cache_k_l2 (view)", ..cache };
         let inputs = [tensor("Kcur-2", &[32, 5]), tensor("ids", &[5]), cache];
         let write = node(sys::GGML_OP_SET_ROWS, "SET_ROWS", result, &inputs);
-        assert_eq!(work(&write), ("set_rows".to_owned(), 2, [256, 32, 0], cost(0, 5 * 128, 5 * 128 + 20)));
+        assert_eq!(work(&write), ("set_rows".to_owned(), Some(2), [256, 32, 0], cost(0, 5 * 128, 5 * 128 + 20)));
     }
 
     #[test]
     fn an_operation_that_is_not_known_has_bytes_alone() {
         let custom = node(sys::GGML_OP_CUSTOM, "CUSTOM", tensor("node_9", &[8]), &[tensor("l_out-6", &[8])]);
         let expected = Cost { flops: None, streamed_bytes: 0, activation_bytes: 64 };
-        assert_eq!(work(&custom), ("custom".to_owned(), 6, [1, 8, 0], expected));
+        assert_eq!(work(&custom), ("custom".to_owned(), Some(6), [1, 8, 0], expected));
     }
 
     #[test]

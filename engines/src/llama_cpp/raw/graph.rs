@@ -8,7 +8,7 @@ use llama_cpp_sys_2 as sys;
 use models::cost::OpKind;
 use traces::record::{self, Cost, NO_LAYER, Name, OpGuard, TextName};
 
-use super::super::ops::{self, Node};
+use super::super::ops::{self, ClassifiedOp, Node};
 use super::super::work::{self, Attended, GraphNode, Operand, SOURCES};
 use crate::KvBytes;
 
@@ -34,7 +34,7 @@ pub(super) struct Marks {
     /// The op that runs now.
     open: Option<OpGuard>,
     /// The op that ended last in the decoder.
-    before: Option<(OpKind, u32)>,
+    before: Option<ClassifiedOp>,
     /// Caches and recurrent states that nodes have used, by their tensors; complete after the first computation.
     caches: HashMap<*const sys::ggml_tensor, Cache>,
     caches_are_complete: bool,
@@ -224,7 +224,7 @@ impl Marks {
     }
 
     /// Records what was counted.
-    fn record_experts(&self, layer: u32) {
+    fn record_experts(&self, layer: Option<usize>) {
         let tokens = self.tokens_of_experts.iter().map(|tokens| *tokens as usize).enumerate();
         engine_api::record_experts(layer, self.tokens_of_experts.len(), tokens);
     }
