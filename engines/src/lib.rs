@@ -11,6 +11,7 @@ mod greedy;
 mod kv_cache;
 mod suggest;
 mod text;
+mod worker_pool;
 
 #[cfg(feature = "candle")]
 pub mod candle;

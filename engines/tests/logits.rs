@@ -117,6 +117,35 @@ fn logits_equal_those_of_transformers() {
     }
 }
 
+/// The kernels of the candle engine with every instruction set of this processor.
+#[cfg(feature = "candle")]
+#[test]
+fn logits_are_right_with_every_instruction_set() {
+    let candle = registry::find("candle").expect("it is registered").open().expect("it is built in");
+    let mut checked = 0;
+    for name in ["scalar", "avx2", "avxvnni", "avx512vnni", "dotprod"] {
+        let setting = || [("instructions".to_owned(), redaction::Sensitive::setting("instructions", name))].into();
+        let is_here = candle.check(&LoadOptions { settings: setting(), ..LoadOptions::default() }).is_ok();
+        println!("{name}: {}", if is_here { "checked" } else { "not on this processor" });
+        for (path, expected) in fixtures().into_iter().filter(|_| is_here) {
+            let checkpoint = open(&path);
+            let options = LoadOptions { settings: setting(), ..common::exact(expected.ids.len()) };
+            if common::is_refused("candle", &checkpoint, &options) {
+                continue;
+            }
+            let mut session = common::load(candle.as_ref(), &checkpoint, &options);
+            let steps = session.steps().expect("a white box");
+            let (last, rest) = expected.ids.split_last().expect("a fixture has tokens");
+            steps.prefill(rest).expect("it runs");
+            steps.decode(*last).expect("it runs");
+            let error = common::relative_error(&steps.logits().expect("logits"), expected.logits.last().unwrap());
+            assert!(error <= 1e-3, "{name}, {}: relative error {error:e}", path.display());
+            checked += 1;
+        }
+    }
+    assert!(checked >= 24, "{checked} fixtures were checked");
+}
+
 /// llama.cpp reads GGUF files only, and applies no window that the file does not state.
 #[cfg(feature = "llama-cpp")]
 fn for_files_that_llama_cpp_reads(check: impl Fn(&Path, &Expected)) {

@@ -23,7 +23,7 @@ mod tensor;
 
 use models::Checkpoint;
 
-use self::cpu::Cpu;
+use self::cpu::{Cpu, Level};
 use self::decoder::Decoder;
 use self::session::{CandleSession, catch_panic};
 use self::settings::Settings;
@@ -75,7 +75,7 @@ impl Engine for Candle {
             variant: (self.variant == Variant::Tensor).then(|| "tensor".to_owned()),
             version: CANDLE_VERSION.to_owned(),
             device: device.clone(),
-            features: features(),
+            features: self.features(),
             weight_use: WeightUse::default(),
         }
     }
@@ -116,7 +116,8 @@ impl Engine for Candle {
         let extra = settings.extra_mlp;
         catch_panic("load", || {
             if is_fused {
-                let kernels = Cpu::new(options, batch, kv_cache::choose(NAME, options.kv_type, &cpu::KV_TYPES)?);
+                let level = settings.instructions.unwrap_or_else(Level::detect);
+                let kernels = Cpu::new(options, batch, kv_cache::choose(NAME, options.kv_type, &cpu::KV_TYPES)?, level);
                 let decoder = Decoder::load(kernels, checkpoint, options, batch, extra)?;
                 return Ok(Box::new(CandleSession::new(decoder, text, context)) as Box<dyn Session>);
             }
@@ -156,22 +157,32 @@ pub(crate) fn failed(place: &str, reason: impl Into<String>) -> EngineError {
     EngineError::failed(NAME, place, reason)
 }
 
-/// Features of the build that the kernels use.
-fn features() -> Vec<String> {
-    let all = [
-        ("avx2", cfg!(target_feature = "avx2")),
-        ("fma", cfg!(target_feature = "fma")),
-        ("f16c", cfg!(target_feature = "f16c")),
-        ("avx512f", cfg!(target_feature = "avx512f")),
-        ("avx512vnni", cfg!(target_feature = "avx512vnni")),
-        ("neon", cfg!(target_feature = "neon")),
-        ("dotprod", cfg!(target_feature = "dotprod")),
-        ("cuda", cfg!(feature = "cuda")),
-        ("metal", cfg!(target_os = "macos")),
-        ("accelerate", cfg!(target_os = "macos")),
-        ("mkl", cfg!(feature = "mkl")),
-    ];
-    all.into_iter().filter(|(_, has)| *has).map(|(name, _)| name.to_owned()).collect()
+impl Candle {
+    /// What the kernels use: instructions of this processor, for candle's kernels those of the build, and libraries.
+    fn features(self) -> Vec<String> {
+        let of_build = [
+            ("avx2", cfg!(target_feature = "avx2")),
+            ("fma", cfg!(target_feature = "fma")),
+            ("f16c", cfg!(target_feature = "f16c")),
+            ("avx512f", cfg!(target_feature = "avx512f")),
+            ("avx512vnni", cfg!(target_feature = "avx512vnni")),
+            ("neon", cfg!(target_feature = "neon")),
+            ("dotprod", cfg!(target_feature = "dotprod")),
+        ];
+        let libraries = [
+            ("cuda", cfg!(feature = "cuda")),
+            ("metal", cfg!(target_os = "macos")),
+            ("accelerate", cfg!(target_os = "macos")),
+            ("mkl", cfg!(feature = "mkl")),
+        ];
+        let names = |all: &[(&'static str, bool)]| all.iter().filter(|(_, has)| *has).map(|(name, _)| *name).collect();
+        let instructions: Vec<&str> = match self.variant {
+            Variant::Native => Level::detect().features().to_vec(),
+            Variant::Tensor => names(&of_build),
+        };
+        let libraries: Vec<&str> = names(&libraries);
+        instructions.into_iter().chain(libraries).map(str::to_owned).collect()
+    }
 }
 
 #[cfg(test)]

@@ -10,14 +10,14 @@
 #![allow(unsafe_code, reason = "threads write parts of one output that do not overlap")]
 
 use std::array;
-use std::cell::RefCell;
+use std::cell::Cell;
 use std::ops::Range;
 
 use models::Attention;
 
 use super::cache::{Cache, Ring, Stored};
-use super::lanes::{LANES, Lanes};
-use super::pool::{Parts, each, each_part};
+use super::pool::{Parts, each, each_if_worth, each_part};
+use super::simd::{LANES, Lanes, Simd};
 use super::vector;
 
 /// Slots per work item of a decode step's scores.
@@ -64,35 +64,36 @@ impl Shape {
 }
 
 thread_local! {
-    /// Scratch memory of each thread, kept between calls so that its pages stay resident.
-    static SCRATCH: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+    /// Scratch memory of each thread, kept between calls so that its pages stay resident. It is taken out while it is used.
+    static SCRATCH: Cell<Vec<f32>> = const { Cell::new(Vec::new()) };
 }
 
 /// Calls `work` with scratch buffers of these lengths, each aligned to a cache line: a register of lanes is as long as a line, and
-/// a load across two lines takes twice the time.
+/// a load across two lines takes twice the time. Calls inside of `work` get other memory, which is not kept.
+#[inline(always)]
 pub(super) fn with_scratch<const N: usize>(lengths: [usize; N], work: impl FnOnce([&mut [f32]; N])) {
     const LINE: usize = 64;
-    SCRATCH.with_borrow_mut(|scratch| {
-        let total = lengths.iter().map(|length| length.next_multiple_of(LANES)).sum::<usize>();
-        let needed = total + LINE / size_of::<f32>();
-        if scratch.len() < needed {
-            scratch.resize(needed, 0.0);
-        }
-        let start = scratch.as_ptr().align_offset(LINE).min(needed - total);
-        let mut rest = &mut scratch[start..][..total];
-        work(lengths.map(|length| {
-            let (part, behind) = std::mem::take(&mut rest).split_at_mut(length.next_multiple_of(LANES));
-            rest = behind;
-            &mut part[..length]
-        }));
-    });
+    let mut scratch = SCRATCH.take();
+    let total = lengths.iter().map(|length| length.next_multiple_of(LANES)).sum::<usize>();
+    let needed = total + LINE / size_of::<f32>();
+    if scratch.len() < needed {
+        scratch.resize(needed, 0.0);
+    }
+    let start = scratch.as_ptr().align_offset(LINE).min(needed - total);
+    let mut rest = &mut scratch[start..][..total];
+    work(lengths.map(|length| {
+        let (part, behind) = std::mem::take(&mut rest).split_at_mut(length.next_multiple_of(LANES));
+        rest = behind;
+        &mut part[..length]
+    }));
+    SCRATCH.set(scratch);
 }
 
 /// `out = softmax(scale q k^T) v` per head and row. Source: arXiv:1706.03762, equation 1.
 ///
 /// `q` and `out` are `[rows, heads * head_dim]`; row 0 is at `position`, and the cache contains the keys of all rows. `scores` is a
 /// buffer that is reused between calls. `sinks` are `[heads]`, see [`vector::softmax`].
-pub(super) fn attend(
+pub(super) fn attend<S: Simd>(
     q: &[f32],
     cache: &Cache,
     position: usize,
@@ -102,15 +103,15 @@ pub(super) fn attend(
     out: &mut [f32],
 ) {
     match cache {
-        Cache::F16(ring) => attend_in(q, ring, position, shape, sinks, scores, out),
-        Cache::F32(ring) => attend_in(q, ring, position, shape, sinks, scores, out),
-        Cache::Q8_0(ring) => attend_in(q, ring, position, shape, sinks, scores, out),
+        Cache::F16(ring) => attend_in::<S, _>(q, ring, position, shape, sinks, scores, out),
+        Cache::F32(ring) => attend_in::<S, _>(q, ring, position, shape, sinks, scores, out),
+        Cache::Q8_0(ring) => attend_in::<S, _>(q, ring, position, shape, sinks, scores, out),
     }
 }
 
-fn attend_in<S: Stored>(
+fn attend_in<S: Simd, C: Stored>(
     q: &[f32],
-    ring: &Ring<S>,
+    ring: &Ring<C>,
     position: usize,
     shape: Shape,
     sinks: Option<&[f32]>,
@@ -118,16 +119,16 @@ fn attend_in<S: Stored>(
     out: &mut [f32],
 ) {
     if q.len() == shape.heads * ring.head_dim() {
-        decode(q, ring, position, shape, sinks, scores, out);
+        decode::<S, _>(q, ring, position, shape, sinks, scores, out);
     } else {
-        prefill(q, ring, position, shape, sinks, out);
+        prefill::<S, _>(q, ring, position, shape, sinks, out);
     }
 }
 
 /// One row: scores, then weights, then outputs, each divided among the threads.
-fn decode<S: Stored>(
+fn decode<S: Simd, C: Stored>(
     q: &[f32],
-    ring: &Ring<S>,
+    ring: &Ring<C>,
     position: usize,
     shape: Shape,
     sinks: Option<&[f32]>,
@@ -143,37 +144,37 @@ fn decode<S: Stored>(
     let scores = &mut scores[..shape.heads * stride]; // [heads, stride]
     let splits = slots.div_ceil(SPLIT);
     let parts = Parts::new(scores);
-    each_item(shape.kv_heads * splits, slots * shape.heads * d, |item| {
+    each_item::<S>(shape.kv_heads * splits, slots * shape.heads * d, |item| {
         let (head, split) = (item / splits, item % splits);
         with_scratch([BLOCK * d], |[wide]| {
             for start in (split * SPLIT..slots.min((split + 1) * SPLIT)).step_by(BLOCK) {
                 let span = start..slots.min(start + BLOCK);
-                let keys = ring.keys(head, span.clone(), wide);
+                let keys = ring.keys::<S>(head, span.clone(), wide);
                 for member in head * group..(head + 1) * group {
                     // SAFETY: the slots of one split of one head; no other work item has these slots and this head.
                     let scores = unsafe { parts.part(member * stride + span.start..member * stride + span.end) };
-                    score(&q[member * d..][..d], keys, shape.scale, scores);
+                    score::<S>(&q[member * d..][..d], keys, shape.scale, scores);
                 }
             }
         });
     });
     let visible = ring.slots(shape.visible_to(position));
-    each_part(scores, stride, shape.heads * stride * 8, |head, scores| {
-        softmax_visible(scores, &visible, sinks.map(|sinks| sinks[head]));
+    each_part::<S, _>(scores, stride, shape.heads * stride * 8, |head, scores| {
+        softmax_visible::<S>(scores, &visible, sinks.map(|sinks| sinks[head]));
     });
     let scores = &*scores;
     let chunks = d.div_ceil(ELEMENTS);
     let out = Parts::new(out);
-    each_item(shape.kv_heads * chunks, slots * shape.heads * d, |item| {
+    each_item::<S>(shape.kv_heads * chunks, slots * shape.heads * d, |item| {
         let (head, first) = (item / chunks, item % chunks * ELEMENTS);
         with_scratch([slots], |[wide]| {
             for element in first..d.min(first + ELEMENTS) {
-                let values = ring.values(head, element, slots, wide);
+                let values = ring.values::<S>(head, element, slots, wide);
                 for member in head * group..(head + 1) * group {
                     let at = member * d + element;
                     // SAFETY: one element of one head; no other work item has it.
                     let out = unsafe { out.part(at..at + 1) };
-                    out[0] = vector::dot(&scores[member * stride..][..slots], values);
+                    out[0] = vector::dot::<S>(&scores[member * stride..][..slots], values);
                 }
             }
         });
@@ -181,55 +182,70 @@ fn decode<S: Stored>(
 }
 
 /// Calls `work` for every item, on all threads if the number of multiplications justifies waking them.
-pub(super) fn each_item(items: usize, cost: usize, work: impl Fn(usize) + Sync) {
-    const WORTH_SHARING: usize = 16 * 1024;
-    if cost < WORTH_SHARING {
-        (0..items).for_each(work);
-    } else {
-        each(items, |items| items.for_each(&work));
-    }
+pub(super) fn each_item<S: Simd>(items: usize, cost: usize, work: impl Fn(usize) + Sync) {
+    each_if_worth::<S>(items, cost, |items| {
+        for item in items {
+            work(item);
+        }
+    });
 }
 
 /// `scores_i = scale q k_i`; `q` is `[head_dim]`, `keys` `[scores, head_dim]`.
-pub(super) fn score(q: &[f32], keys: &[f32], scale: f32, scores: &mut [f32]) {
+#[inline(always)]
+pub(super) fn score<S: Simd>(q: &[f32], keys: &[f32], scale: f32, scores: &mut [f32]) {
     // Constant lengths for the common widths, so that the query stays in registers.
     match q.len() {
-        64 => score_of(&q[..64], keys, scale, scores),
-        128 => score_of(&q[..128], keys, scale, scores),
-        256 => score_of(&q[..256], keys, scale, scores),
-        _ => score_of(q, keys, scale, scores),
+        64 => score_in_width::<S, 64>(q, keys, scale, scores),
+        128 => score_in_width::<S, 128>(q, keys, scale, scores),
+        256 => score_in_width::<S, 256>(q, keys, scale, scores),
+        _ => {
+            let work = |(q, keys, scores): (&[f32], &[f32], &mut [f32])| score_of::<S>(q, keys, scale, scores);
+            S::call(&work, (q, keys, scores));
+        }
     }
 }
 
 #[inline(always)]
-fn score_of(q: &[f32], keys: &[f32], scale: f32, scores: &mut [f32]) {
+fn score_in_width<S: Simd, const D: usize>(q: &[f32], keys: &[f32], scale: f32, scores: &mut [f32]) {
+    let work = |(q, keys, scores): (&[f32], &[f32], &mut [f32])| score_of::<S>(&q[..D], keys, scale, scores);
+    S::call(&work, (q, keys, scores));
+}
+
+#[inline(always)]
+fn score_of<S: Simd>(q: &[f32], keys: &[f32], scale: f32, scores: &mut [f32]) {
     let d = q.len();
     let (by_sixteen, rest) = scores.as_chunks_mut::<LANES>();
     let behind = &keys[by_sixteen.len() * LANES * d..];
     for (scores, keys) in by_sixteen.iter_mut().zip(keys.chunks_exact(LANES * d)) {
-        let sums = Lanes::sums(|i| Lanes::products(q, &keys[i * d..][..d]));
-        *scores = sums.map(|sum| sum * scale);
+        let mut products = [S::Lanes::zero(); LANES];
+        for (products, key) in products.iter_mut().zip(keys.chunks_exact(d)) {
+            *products = S::Lanes::products(q, key);
+        }
+        for (score, sum) in scores.iter_mut().zip(S::Lanes::sums(products)) {
+            *score = sum * scale;
+        }
     }
     for (score, key) in rest.iter_mut().zip(behind.chunks_exact(d)) {
-        *score = vector::dot(q, key) * scale;
+        *score = vector::dot::<S>(q, key) * scale;
     }
 }
 
 /// Softmax over the scores of a row; slots outside the two ranges of `visible` get weight zero.
-pub(super) fn softmax_visible(scores: &mut [f32], visible: &[Range<usize>; 2], sink: Option<f32>) {
+#[inline(always)]
+pub(super) fn softmax_visible<S: Simd>(scores: &mut [f32], visible: &[Range<usize>; 2], sink: Option<f32>) {
     let [first, second] = visible;
     let (live, behind) = scores.split_at_mut(second.end.next_multiple_of(LANES));
     live[..first.start].fill(f32::NEG_INFINITY);
     live[first.end..second.start].fill(f32::NEG_INFINITY);
     live[second.end..].fill(f32::NEG_INFINITY);
-    vector::softmax(live, sink);
+    S::call(&|live: &mut [f32]| vector::softmax::<S>(live, sink), live);
     behind.fill(0.0);
 }
 
 /// Many rows: tiles of rows, each over all slots that are visible to it.
-fn prefill<S: Stored>(
+fn prefill<S: Simd, C: Stored>(
     q: &[f32],
-    ring: &Ring<S>,
+    ring: &Ring<C>,
     position: usize,
     shape: Shape,
     sinks: Option<&[f32]>,
@@ -240,23 +256,24 @@ fn prefill<S: Stored>(
     let tile = (TILE_ROWS.min(TILE_SCORES / ring.used(position + rows)) / group).max(1);
     let tiles = rows.div_ceil(tile);
     let out = Parts::new(out);
-    each(tiles * shape.kv_heads, |items| {
+    each::<S>(tiles * shape.kv_heads, |items| {
         for item in items {
             let head = item % shape.kv_heads;
             // The last rows have the most visible positions. They run first, so that the threads finish together.
             let first = (tiles - 1 - item / shape.kv_heads) * tile;
             let tokens = first..(first + tile).min(rows);
             let sinks = sinks.map(|sinks| &sinks[head * group..(head + 1) * group]);
-            prefill_tile(q, ring, position, shape, sinks, head, tokens, &out);
+            prefill_tile::<S, _>(q, ring, position, shape, sinks, head, tokens, &out);
         }
     });
 }
 
 /// One group of heads, with its `sinks`, for the rows `tokens`.
 #[allow(clippy::too_many_arguments, reason = "the inputs of attention, and the part of it that is computed")]
-fn prefill_tile<S: Stored>(
+#[inline(always)]
+fn prefill_tile<S: Simd, C: Stored>(
     q: &[f32],
-    ring: &Ring<S>,
+    ring: &Ring<C>,
     position: usize,
     shape: Shape,
     sinks: Option<&[f32]>,
@@ -274,16 +291,16 @@ fn prefill_tile<S: Stored>(
     with_scratch([TILE_KEYS * d, 4 * stride, rows * stride], |[wide_keys, wide_values, scores]| {
         for start in (0..slots).step_by(TILE_KEYS) {
             let span = start..slots.min(start + TILE_KEYS);
-            let keys = ring.keys(head, span.clone(), wide_keys);
+            let keys = ring.keys::<S>(head, span.clone(), wide_keys);
             for (row, scores) in scores.chunks_exact_mut(stride).enumerate() {
                 let end = span.end.min(visible(row)[1].end.next_multiple_of(LANES));
                 if span.start < end {
-                    score(&q[place(row)..][..d], keys, shape.scale, &mut scores[span.start..end]);
+                    score::<S>(&q[place(row)..][..d], keys, shape.scale, &mut scores[span.start..end]);
                 }
             }
         }
         for (row, scores) in scores.chunks_exact_mut(stride).enumerate() {
-            softmax_visible(scores, &visible(row), sinks.map(|sinks| sinks[row % group]));
+            softmax_visible::<S>(scores, &visible(row), sinks.map(|sinks| sinks[row % group]));
         }
         for element in (0..d).step_by(4) {
             let four: [usize; 4] = array::from_fn(|i| (element + i).min(d - 1));
@@ -291,15 +308,13 @@ fn prefill_tile<S: Stored>(
             let values = four.map(|element| {
                 let (wide, behind) = std::mem::take(&mut rest).split_at_mut(stride);
                 rest = behind;
-                ring.values(head, element, slots, wide)
+                ring.values::<S>(head, element, slots, wide)
             });
             for first in (0..rows).step_by(4) {
                 let four: [usize; 4] = array::from_fn(|i| (first + i).min(rows - 1));
                 let live = four.map(|row| visible(row)[1].end).into_iter().fold(0, usize::max);
-                let sums = weighted_sums(
-                    four.map(|row| &scores[row * stride..][..live]),
-                    values.map(|values| &values[..live]),
-                );
+                let weights = four.map(|row| &scores[row * stride..][..live]);
+                let sums = weighted_sums::<S>(weights, values.map(|values| &values[..live]));
                 for (row, sums) in four.into_iter().zip(sums) {
                     let end = d.min(element + 4);
                     // SAFETY: elements of one head of one token; no other work item has this group and this token.
@@ -311,38 +326,72 @@ fn prefill_tile<S: Stored>(
     });
 }
 
-/// `out_ij = sum_p weights_ip values_jp`: sixteen sums of sixteen lanes, which is what fits into the registers.
-#[inline]
-fn weighted_sums(weights: [&[f32]; 4], values: [&[f32]; 4]) -> [[f32; 4]; 4] {
-    let (weights, values) = (weights.map(<[f32]>::as_chunks), values.map(<[f32]>::as_chunks));
-    let chunks = weights[0].0.len();
-    let (whole_weights, whole_values) = (weights.map(|w| &w.0[..chunks]), values.map(|v| &v.0[..chunks]));
-    let mut sums = [[Lanes::zero(); 4]; 4];
-    for at in 0..chunks {
-        let values = whole_values.map(|values| Lanes::load(&values[at]));
-        for i in 0..4 {
-            let weights = Lanes::load(&whole_weights[i][at]);
-            for j in 0..4 {
-                sums[i][j] = sums[i][j].plus(weights, values[j]);
+/// `out_ij = sum_p weights_ip values_jp`: sixteen sums of sixteen lanes. As many as fit into the registers are computed together.
+#[inline(always)]
+fn weighted_sums<S: Simd>(weights: [&[f32]; 4], values: [&[f32]; 4]) -> [[f32; 4]; 4] {
+    let work = |(weights, values): ([&[f32]; 4], [&[f32]; 4])| {
+        if S::MANY_REGISTERS {
+            let sums = lanes_of_sums::<S, 4>(weights, values);
+            let [a, b, c, d] = sums;
+            let all = [a[0], a[1], a[2], a[3], b[0], b[1], b[2], b[3], c[0], c[1], c[2], c[3], d[0], d[1], d[2], d[3]];
+            let all = S::Lanes::sums(all);
+            let (fours, _) = all.as_chunks::<4>();
+            return [fours[0], fours[1], fours[2], fours[3]];
+        }
+        let mut out = [[0.0; 4]; 4];
+        for i in [0, 2] {
+            for j in [0, 2] {
+                let sums = lanes_of_sums::<S, 2>([weights[i], weights[i + 1]], [values[j], values[j + 1]]);
+                for (i, sums) in (i..i + 2).zip(sums) {
+                    for (j, sum) in (j..j + 2).zip(sums) {
+                        out[i][j] = sum.sum();
+                    }
+                }
+            }
+        }
+        out
+    };
+    S::call(&work, (weights, values))
+}
+
+/// The lanes of `N` times `N` sums.
+#[inline(always)]
+fn lanes_of_sums<S: Simd, const N: usize>(weights: [&[f32]; N], values: [&[f32]; N]) -> [[S::Lanes; N]; N] {
+    let length = weights[0].len();
+    let mut sums = [[S::Lanes::zero(); N]; N];
+    for start in (0..length / LANES * LANES).step_by(LANES) {
+        let mut of_values = [S::Lanes::zero(); N];
+        for j in 0..N {
+            of_values[j] = load::<S>(values[j], start);
+        }
+        for i in 0..N {
+            let weights = load::<S>(weights[i], start);
+            for j in 0..N {
+                sums[i][j] = sums[i][j].plus(weights, of_values[j]);
             }
         }
     }
-    if !weights[0].1.is_empty() {
-        let values = values.map(|values| Lanes::part(values.1));
-        for i in 0..4 {
-            let weights = Lanes::part(weights[i].1);
-            for j in 0..4 {
-                sums[i][j] = sums[i][j].plus(weights, values[j]);
+    if !length.is_multiple_of(LANES) {
+        let rest = length / LANES * LANES;
+        for i in 0..N {
+            for j in 0..N {
+                sums[i][j] = sums[i][j].plus(S::Lanes::part(&weights[i][rest..]), S::Lanes::part(&values[j][rest..]));
             }
         }
     }
-    let out = Lanes::sums(|i| sums[i / 4][i % 4]);
-    array::from_fn(|i| array::from_fn(|j| out[4 * i + j]))
+    sums
+}
+
+/// Sixteen numbers from `start` on.
+#[inline(always)]
+fn load<S: Simd>(numbers: &[f32], start: usize) -> S::Lanes {
+    numbers[start..].first_chunk().map_or_else(S::Lanes::zero, S::Lanes::load)
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::cache::CacheFormat;
+    use super::super::simd::{Level, with_simd};
     use super::*;
 
     fn noise(length: usize, seed: u32) -> Vec<f32> {
@@ -402,14 +451,17 @@ mod tests {
             let row = p * 2 * d..(p + 1) * 2 * d;
             cache.write(&keys[row.clone()], &values[row], p);
         }
-        for sinks in [None, Some(&[0.5, -3.0, 6.0, 0.0, 1.0, 40.0][..])] {
+        let sinks = [None, Some(&[0.5, -3.0, 6.0, 0.0, 1.0, 40.0][..])];
+        for (level, sinks) in Level::available().flat_map(|level| sinks.map(|sinks| (level, sinks))) {
             let mut out = vec![f32::NAN; q.len()];
-            attend(&q, &cache, position, shape, sinks, &mut Vec::new(), &mut out);
+            let mut scores = Vec::new();
+            with_simd!(level, S => attend::<S>(&q, &cache, position, shape, sinks, &mut scores, &mut out));
             let expected = reference(&q, &keys, &values, position, shape, sinks, d);
             for (at, (out, expected)) in out.iter().zip(&expected).enumerate() {
                 assert!(
                     (out - expected).abs() < tolerance,
-                    "{format:?}, {rows} rows at {position}, window {window:?}, element {at}: {out}, not {expected}"
+                    "{}, {format:?}, {rows} rows at {position}, window {window:?}, element {at}: {out}, not {expected}",
+                    level.name()
                 );
             }
         }

@@ -5,7 +5,7 @@ use std::ops::Range;
 use half::f16;
 
 use super::element::Element;
-use super::lanes::LANES;
+use super::simd::{LANES, Simd};
 
 /// Elements of a head with a common scale in a cache of type Q8_0.
 pub(super) const BLOCK: usize = 32;
@@ -32,8 +32,8 @@ pub(crate) enum Cache {
 ///
 /// Keys are stored position-major, values element-major: a score is a sum over the elements of a key, an output is a sum over
 /// positions, so that both sums read contiguous memory.
-pub(crate) struct Ring<S> {
-    stored: S,
+pub(crate) struct Ring<C> {
+    stored: C,
     kv_heads: usize,
     capacity: usize,
     head_dim: usize,
@@ -46,9 +46,9 @@ pub(crate) trait Stored: Sync {
     /// Stores values of one head in successive slots: `values` is `[head_dim][run]`, of which the first `run` of each are used.
     fn write_values(&mut self, at: Place, run: usize, values: &[[f32; LANES]]);
     /// Keys `[slots, head_dim]` of one head; `scratch` (of that length) is used if they have to be converted.
-    fn keys<'a>(&'a self, at: Place, slots: usize, scratch: &'a mut [f32]) -> &'a [f32];
+    fn keys<'a, S: Simd>(&'a self, at: Place, slots: usize, scratch: &'a mut [f32]) -> &'a [f32];
     /// One element of one head's values in `slots` slots; `scratch` (of that length) is used if they have to be converted.
-    fn values<'a>(&'a self, at: Place, element: usize, slots: usize, scratch: &'a mut [f32]) -> &'a [f32];
+    fn values<'a, S: Simd>(&'a self, at: Place, element: usize, slots: usize, scratch: &'a mut [f32]) -> &'a [f32];
 }
 
 /// A slot of a head in a ring.
@@ -117,7 +117,7 @@ impl Cache {
     }
 }
 
-impl<S: Stored> Ring<S> {
+impl<C: Stored> Ring<C> {
     fn write(&mut self, keys: &[f32], values: &[f32], position: usize) {
         let Self { kv_heads, capacity, head_dim, .. } = *self;
         let width = kv_heads * head_dim;
@@ -167,15 +167,23 @@ impl<S: Stored> Ring<S> {
     }
 
     /// Keys `[slots, head_dim]` of one head in f32; `scratch` (of at least that length) is used if they have to be converted.
-    pub(super) fn keys<'a>(&'a self, head: usize, slots: Range<usize>, scratch: &'a mut [f32]) -> &'a [f32] {
+    #[inline(always)]
+    pub(super) fn keys<'a, S: Simd>(&'a self, head: usize, slots: Range<usize>, scratch: &'a mut [f32]) -> &'a [f32] {
         let length = slots.len() * self.head_dim;
-        self.stored.keys(self.place(head, slots.start), slots.len(), &mut scratch[..length])
+        self.stored.keys::<S>(self.place(head, slots.start), slots.len(), &mut scratch[..length])
     }
 
     /// One element of one head's values in the first slots, `[slots]` in f32; `scratch` (of at least that length) is used if they have to
     /// be converted.
-    pub(super) fn values<'a>(&'a self, head: usize, element: usize, slots: usize, scratch: &'a mut [f32]) -> &'a [f32] {
-        self.stored.values(self.place(head, 0), element, slots, &mut scratch[..slots])
+    #[inline(always)]
+    pub(super) fn values<'a, S: Simd>(
+        &'a self,
+        head: usize,
+        element: usize,
+        slots: usize,
+        scratch: &'a mut [f32],
+    ) -> &'a [f32] {
+        self.stored.values::<S>(self.place(head, 0), element, slots, &mut scratch[..slots])
     }
 
     /// The slots of these positions, in slot order: one range, or two if they wrap around the end of the ring.
@@ -215,12 +223,14 @@ impl<E: Element> Stored for Floats<E> {
         }
     }
 
-    fn keys<'a>(&'a self, at: Place, slots: usize, scratch: &'a mut [f32]) -> &'a [f32] {
-        E::widen(&self.keys[at.key()..][..slots * at.head_dim], scratch)
+    #[inline(always)]
+    fn keys<'a, S: Simd>(&'a self, at: Place, slots: usize, scratch: &'a mut [f32]) -> &'a [f32] {
+        E::widen::<S>(&self.keys[at.key()..][..slots * at.head_dim], scratch)
     }
 
-    fn values<'a>(&'a self, at: Place, element: usize, slots: usize, scratch: &'a mut [f32]) -> &'a [f32] {
-        E::widen(&self.values[at.value(element)..][..slots], scratch)
+    #[inline(always)]
+    fn values<'a, S: Simd>(&'a self, at: Place, element: usize, slots: usize, scratch: &'a mut [f32]) -> &'a [f32] {
+        E::widen::<S>(&self.values[at.value(element)..][..slots], scratch)
     }
 }
 
@@ -294,44 +304,57 @@ impl Stored for Blocks {
         }
     }
 
-    fn keys<'a>(&'a self, at: Place, slots: usize, scratch: &'a mut [f32]) -> &'a [f32] {
+    #[inline(always)]
+    fn keys<'a, S: Simd>(&'a self, at: Place, slots: usize, scratch: &'a mut [f32]) -> &'a [f32] {
         let blocks = self.keys[at.key()..][..slots * at.head_dim].as_chunks::<BLOCK>().0;
         let outs = scratch.as_chunks_mut::<BLOCK>().0;
-        for ((block, out), scale) in blocks.iter().zip(outs).zip(&self.key_scales[at.key() / BLOCK..]) {
-            let scale = scale.to_f32();
-            for (out, element) in out.iter_mut().zip(block) {
-                *out = f32::from(*element) * scale;
-            }
-        }
+        let scales = &self.key_scales[at.key() / BLOCK..];
+        S::call(&|outs: &mut [[f32; BLOCK]]| widen_blocks(blocks, scales, outs), outs);
         scratch
     }
 
-    fn values<'a>(&'a self, at: Place, element: usize, slots: usize, scratch: &'a mut [f32]) -> &'a [f32] {
+    #[inline(always)]
+    fn values<'a, S: Simd>(&'a self, at: Place, element: usize, slots: usize, scratch: &'a mut [f32]) -> &'a [f32] {
         let scales = &self.value_scales[at.value_scale(element)..][..slots];
         let elements = &self.values[at.value(element)..][..slots];
-        f16::widen(scales, scratch);
-        for (out, element) in scratch.iter_mut().zip(elements) {
-            *out *= f32::from(*element);
-        }
+        let work = |scratch: &mut [f32]| {
+            S::widen(scales, scratch);
+            for (out, element) in scratch.iter_mut().zip(elements) {
+                *out *= f32::from(*element);
+            }
+        };
+        S::call(&work, &mut *scratch);
         scratch
+    }
+}
+
+/// Elements times the scale of their block.
+#[inline(always)]
+fn widen_blocks(blocks: &[[i8; BLOCK]], scales: &[f16], outs: &mut [[f32; BLOCK]]) {
+    for ((block, out), scale) in blocks.iter().zip(outs).zip(scales) {
+        let scale = scale.to_f32();
+        for (out, element) in out.iter_mut().zip(block) {
+            *out = f32::from(*element) * scale;
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::simd::Scalar;
     use super::*;
 
     fn floats<E: Element>(kv_heads: usize, capacity: usize, head_dim: usize) -> Ring<Floats<E>> {
         Ring { stored: Floats::new([kv_heads * capacity * head_dim; 2]), kv_heads, capacity, head_dim }
     }
 
-    fn keys<S: Stored>(ring: &Ring<S>, head: usize, slots: Range<usize>) -> Vec<f32> {
+    fn keys<C: Stored>(ring: &Ring<C>, head: usize, slots: Range<usize>) -> Vec<f32> {
         let mut scratch = vec![0.0; slots.len() * ring.head_dim];
-        ring.keys(head, slots, &mut scratch).to_vec()
+        ring.keys::<Scalar>(head, slots, &mut scratch).to_vec()
     }
 
-    fn values<S: Stored>(ring: &Ring<S>, head: usize, element: usize, slots: usize) -> Vec<f32> {
-        ring.values(head, element, slots, &mut vec![0.0; slots]).to_vec()
+    fn values<C: Stored>(ring: &Ring<C>, head: usize, element: usize, slots: usize) -> Vec<f32> {
+        ring.values::<Scalar>(head, element, slots, &mut vec![0.0; slots]).to_vec()
     }
 
     #[test]

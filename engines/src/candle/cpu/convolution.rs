@@ -1,6 +1,7 @@
 //! Causal convolutions of each channel by itself, and their state: the last inputs.
 
 use super::pool::each_part;
+use super::simd::Simd;
 
 /// The inputs of the last tokens, `[kernel - 1, channels]`.
 pub(crate) struct State(pub(super) Vec<f32>);
@@ -14,9 +15,9 @@ pub(super) fn extend(x: &[f32], state: &mut [f32], window: &mut [f32]) {
 }
 
 /// `out[t][c] = sum over k of kernel[k][c] window[t + k][c]`; `out` is `[rows, channels]`, `kernel` is `[taps, channels]`.
-pub(super) fn convolve(window: &[f32], kernel: &[f32], channels: usize, out: &mut [f32]) {
+pub(super) fn convolve<S: Simd>(window: &[f32], kernel: &[f32], channels: usize, out: &mut [f32]) {
     let cost = out.len() * kernel.len() / channels.max(1);
-    each_part(out, channels, cost, |row, out| {
+    each_part::<S, _>(out, channels, cost, |row, out| {
         out.fill(0.0);
         let inputs = window[row * channels..].chunks_exact(channels);
         for (weights, inputs) in kernel.chunks_exact(channels).zip(inputs) {
@@ -28,14 +29,15 @@ pub(super) fn convolve(window: &[f32], kernel: &[f32], channels: usize, out: &mu
 }
 
 /// Part `at` of a row that consists of parts of equal width.
+#[inline(always)]
 fn part(row: &[f32], at: usize, width: usize) -> &[f32] {
     &row[at * width..][..width]
 }
 
 /// `out = x[a] x[b]`, two parts of each row of `x`, which is `stride` wide; `out` is `[rows, width]`.
-pub(super) fn multiply_parts(x: &[f32], stride: usize, [a, b]: [usize; 2], width: usize, out: &mut [f32]) {
+pub(super) fn multiply_parts<S: Simd>(x: &[f32], stride: usize, [a, b]: [usize; 2], width: usize, out: &mut [f32]) {
     let cost = out.len();
-    each_part(out, width, cost, |row, out| {
+    each_part::<S, _>(out, width, cost, |row, out| {
         let x = &x[row * stride..][..stride];
         for ((out, a), b) in out.iter_mut().zip(part(x, a, width)).zip(part(x, b, width)) {
             *out = a * b;
@@ -44,9 +46,9 @@ pub(super) fn multiply_parts(x: &[f32], stride: usize, [a, b]: [usize; 2], width
 }
 
 /// `out *= x[at]`, one part of each row of `x`, which is `stride` wide; `out` is `[rows, width]`.
-pub(super) fn multiply_by_part(out: &mut [f32], x: &[f32], stride: usize, at: usize, width: usize) {
+pub(super) fn multiply_by_part<S: Simd>(out: &mut [f32], x: &[f32], stride: usize, at: usize, width: usize) {
     let cost = out.len();
-    each_part(out, width, cost, |row, out| {
+    each_part::<S, _>(out, width, cost, |row, out| {
         let x = part(&x[row * stride..][..stride], at, width);
         out.iter_mut().zip(x).for_each(|(out, x)| *out *= x);
     });
@@ -55,6 +57,7 @@ pub(super) fn multiply_by_part(out: &mut [f32], x: &[f32], stride: usize, at: us
 #[cfg(test)]
 #[allow(clippy::float_cmp, reason = "these numbers are exact")]
 mod tests {
+    use super::super::simd::Scalar;
     use super::*;
 
     /// Two channels, a kernel of three: channel 0 sums its last inputs, channel 1 takes the one before the last.
@@ -67,7 +70,7 @@ mod tests {
             for x in x.chunks(batch * 2) {
                 let (mut window, mut out) = (vec![0.0; 4 + x.len()], vec![7.0; x.len()]);
                 extend(x, &mut state, &mut window);
-                convolve(&window, &kernel, 2, &mut out);
+                convolve::<Scalar>(&window, &kernel, 2, &mut out);
                 all.extend(out);
             }
             (all, state)
@@ -84,9 +87,9 @@ mod tests {
     fn parts_of_rows() {
         let x = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0];
         let mut out = [0.0; 2];
-        multiply_parts(&x, 6, [0, 2], 2, &mut out);
+        multiply_parts::<Scalar>(&x, 6, [0, 2], 2, &mut out);
         assert_eq!(out, [5.0, 12.0]);
-        multiply_by_part(&mut out, &x, 6, 1, 2);
+        multiply_by_part::<Scalar>(&mut out, &x, 6, 1, 2);
         assert_eq!(out, [15.0, 48.0]);
     }
 }

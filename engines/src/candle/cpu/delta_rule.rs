@@ -3,6 +3,7 @@
 use models::GatedDeltaNet;
 
 use super::pool::each_part;
+use super::simd::Simd;
 use super::vector;
 
 /// `x = exp(a softplus(x))`; `a` are the negative `A` of the heads, `x` is `[rows, heads]`.
@@ -17,9 +18,9 @@ pub(super) fn decay(x: &mut [f32], a: &[f32]) {
 }
 
 /// Divides each head of queries and keys, the first part of each row of `qkv`, by its length: `x / sqrt(sum x^2 + epsilon)`.
-pub(super) fn normalise(qkv: &mut [f32], net: &GatedDeltaNet, epsilon: f32) {
+pub(super) fn normalise<S: Simd>(qkv: &mut [f32], net: &GatedDeltaNet, epsilon: f32) {
     let cost = qkv.len() * 2;
-    each_part(qkv, net.channels(), cost, |_, row| {
+    each_part::<S, _>(qkv, net.channels(), cost, |_, row| {
         for head in row[..2 * net.key_width()].chunks_exact_mut(net.head_dim) {
             #[allow(clippy::cast_possible_truncation, reason = "rounded once")]
             let scale = 1.0 / ((vector::squares(head) as f32) + epsilon).sqrt();
@@ -36,7 +37,7 @@ pub(super) fn normalise(qkv: &mut [f32], net: &GatedDeltaNet, epsilon: f32) {
 /// ```
 ///
 /// Source: arXiv:2412.06464, equation 10.
-pub(super) fn run(
+pub(super) fn run<S: Simd>(
     net: &GatedDeltaNet,
     qkv: &[f32],
     (decays, rates): (&[f32], &[f32]),
@@ -51,7 +52,7 @@ pub(super) fn run(
     scratch.resize(heads * rows * width, 0.0);
     let mut of_heads: Vec<_> =
         states.chunks_exact_mut(width * width).zip(scratch.chunks_exact_mut(rows * width)).collect();
-    each_part(&mut of_heads, 1, rows * heads * width * width * 4, |head, of_head| {
+    each_part::<S, _>(&mut of_heads, 1, rows * heads * width * width * 4, |head, of_head| {
         let (key, value) = (net.key_head(head) * width, 2 * net.key_width() + head * width);
         for (state, outputs) in of_head {
             for (row, outputs) in outputs.chunks_exact_mut(width).enumerate() {
@@ -61,9 +62,9 @@ pub(super) fn run(
                 let values = &row_of[value..][..width];
                 for ((state, value), output) in state.chunks_exact_mut(width).zip(values).zip(outputs) {
                     state.iter_mut().for_each(|s| *s *= decay);
-                    let update = rate * (value - vector::dot(state, k));
+                    let update = rate * (value - vector::dot::<S>(state, k));
                     state.iter_mut().zip(k).for_each(|(s, k)| *s += update * k);
-                    *output = scale * vector::dot(state, q);
+                    *output = scale * vector::dot::<S>(state, q);
                 }
             }
         }
@@ -77,6 +78,7 @@ pub(super) fn run(
 
 #[cfg(test)]
 mod tests {
+    use super::super::simd::Scalar;
     use super::*;
     use models::DeltaLayout;
 
@@ -86,13 +88,13 @@ mod tests {
         let net = GatedDeltaNet { key_heads: 1, value_heads: 1, head_dim: 2, kernel: 4, layout: DeltaLayout::Grouped };
         // q, k, v of three tokens.
         let mut qkv = vec![3.0, 0.0, 3.0, 0.0, 5.0, 7.0, 0.0, 2.0, 0.0, 2.0, 1.0, -1.0, 4.0, 0.0, 4.0, 0.0, 2.0, 9.0];
-        normalise(&mut qkv, &net, 0.0);
+        normalise::<Scalar>(&mut qkv, &net, 0.0);
         let run_in = |batch: usize| {
             let (mut states, mut all, mut scratch) = (vec![0.0; 4], Vec::new(), Vec::new());
             for qkv in qkv.chunks(batch * 6) {
                 let rows = qkv.len() / 6;
                 let mut out = vec![0.0; rows * 2];
-                run(&net, qkv, (&vec![1.0; rows], &vec![1.0; rows]), &mut states, &mut scratch, &mut out);
+                run::<Scalar>(&net, qkv, (&vec![1.0; rows], &vec![1.0; rows]), &mut states, &mut scratch, &mut out);
                 all.extend(out.into_iter().map(|x| x * 2f32.sqrt()));
             }
             (all, states)

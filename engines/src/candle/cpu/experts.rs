@@ -9,11 +9,14 @@ use std::ops::Range;
 use super::Cpu;
 use super::element::Element;
 use super::elementwise;
-use super::matmul::{TILE_COLUMNS, with_wide};
+use super::formats::Format;
+use super::matmul::{MANY_ROWS, with_wide};
+use super::panel;
 use super::pool::{Parts, each, each_part};
 use super::product::{Target, View, multiply_into};
-use super::quantised::Quantised;
+use super::row_products::{RowProducts, one_row};
 use super::rows::Rows;
+use super::simd::{LANES, Simd};
 use super::vector;
 use super::weight::{Blocks, Data, Stored, by_kind};
 use crate::EngineError;
@@ -22,7 +25,7 @@ use crate::candle::kernels::{Linear, PairInput};
 use crate::candle::routing::{Group, Routing};
 
 /// `out[p] = x[input of p] weight[expert of p]^T (+ bias)` for each pair `p`; `x` has a row for each token or for each pair.
-pub(super) fn products(
+pub(super) fn products<S: Simd>(
     x: &mut Rows,
     input: PairInput,
     experts: &[Linear<Cpu>],
@@ -32,21 +35,21 @@ pub(super) fn products(
     let Some(Linear { weight, .. }) = experts.first() else { return Err(different("a layer without experts")) };
     let products = Products { experts, routing, input, inputs: weight.columns, outputs: weight.rows };
     let out = out.resize(routing.tokens().len());
-    by_kind!(&weight.data, w, floats => products.floats(&products.all_like(w)?, x, out), quantised => {
-        products.quantised(&products.all_like(w)?, x, out);
+    by_kind!(&weight.data, w, floats => products.floats::<S, _>(&products.all_like(w)?, x, out), quantised => {
+        products.quantised::<S, _>(&products.all_like(w)?, x, out);
     });
     for Group { expert, pairs } in routing.groups() {
         if let Some(bias) = &experts[*expert].bias {
-            elementwise::add_bias(&mut out[pairs.start * products.outputs..pairs.end * products.outputs], bias);
+            elementwise::add_bias::<S>(&mut out[pairs.start * products.outputs..pairs.end * products.outputs], bias);
         }
     }
     Ok(())
 }
 
 /// `out[t] = sum over the ranks of token t of weight x[pair]`, the best rank first.
-pub(super) fn sum(x: &[f32], routing: &Routing, width: usize, out: &mut [f32]) {
+pub(super) fn sum<S: Simd>(x: &[f32], routing: &Routing, width: usize, out: &mut [f32]) {
     let used = routing.used();
-    each_part(out, width, x.len() * 2, |token, out| {
+    each_part::<S, _>(out, width, x.len() * 2, |token, out| {
         out.fill(0.0);
         let ranks = token * used..(token + 1) * used;
         for (pair, weight) in routing.pairs()[ranks.clone()].iter().zip(&routing.weights()[ranks]) {
@@ -91,46 +94,53 @@ impl<'a> Products<'a> {
         }
     }
 
-    fn quantised<T: Quantised>(&self, experts: &[&Blocks<T>], x: &mut Rows, out: &mut [f32]) {
-        let (per_row, packed_row) = (self.inputs / T::BLOCK, self.inputs / T::ACTIVATION_BLOCK);
-        let x = x.packed(T::ACTIVATION_BLOCK, T::pack);
-        self.tiles(out, |Group { expert, pairs }, columns, out| {
-            let w: &[T] = experts[*expert];
+    fn quantised<S: Simd, F: RowProducts + Stored>(&self, experts: &[&Blocks<F>], x: &mut Rows, out: &mut [f32]) {
+        let (k, per_row) = (self.inputs, self.inputs / <F as Format>::ELEMENTS);
+        let x = x.quantised::<S>(F::BLOCKING);
+        if self.routing.groups().iter().any(|group| group.pairs.len() >= MANY_ROWS) {
+            x.in_tiles::<S, F>(k, self.routing.groups().iter().map(|group| group.pairs.clone()), |pair| self.row(pair));
+        }
+        let x = &*x;
+        self.tiles::<S>(out, |group, columns, out| {
+            let Group { expert, pairs } = &self.routing.groups()[group];
+            let w: &[F] = experts[*expert];
             let w = |row: usize| &w[row * per_row..][..per_row];
-            let x = |pair: usize| &x[self.row(pair) * packed_row..][..packed_row];
-            if pairs.len() == 1 {
-                let first = columns.start;
-                T::one_row(&|row| w(first + row), x(pairs.start), out.of_pair(pairs.start, columns));
+            if pairs.len() < MANY_ROWS {
+                for pair in pairs.clone() {
+                    let out = out.of_pair(pair, columns.clone());
+                    one_row::<S, F>(|row| w(columns.start + row), x.row(self.row(pair), k), out);
+                }
                 return;
             }
-            let store = |pair: usize, column: usize, outputs: &[f32]| out.store(pair, column, outputs);
-            T::tile(&w, &x, pairs.clone(), columns, &store);
+            let store = |pair: usize, outputs: &[f32]| out.store(pair, columns.start, outputs);
+            panel::products::<S, F>(w, columns.clone(), x.tiles().of_group(group), store);
         });
     }
 
     /// Float weights are converted to f32 tile by tile. Few pairs take dot products; for many their activations are copied together.
-    fn floats<E: Element>(&self, experts: &[&Blocks<E>], x: &Rows, out: &mut [f32]) {
+    fn floats<S: Simd, E: Element>(&self, experts: &[&Blocks<E>], x: &Rows, out: &mut [f32]) {
         /// From so many pairs on a matrix product is faster than the dot products.
         const MANY: usize = 4;
         /// Pairs that are multiplied together.
         const TOGETHER: usize = 64;
         let (k, n, x) = (self.inputs, self.outputs, x.read());
-        self.tiles(out, |Group { expert, pairs }, columns, out| {
+        self.tiles::<S>(out, |group, columns, out| {
+            let Group { expert, pairs } = &self.routing.groups()[group];
             let w: &[E] = experts[*expert];
             let panel = &w[columns.start * k..columns.end * k];
             let row = |pair: usize| &x[self.row(pair) * k..][..k];
             if pairs.len() < MANY {
                 with_wide(k, |wide| {
                     for (column, w) in columns.zip(panel.chunks_exact(k)) {
-                        let w = E::widen(w, wide);
-                        pairs.clone().for_each(|pair| out.store(pair, column, &[vector::dot(w, row(pair))]));
+                        let w = E::widen::<S>(w, wide);
+                        pairs.clone().for_each(|pair| out.store(pair, column, &[vector::dot::<S>(w, row(pair))]));
                     }
                 });
                 return;
             }
             with_wide((columns.len() + TOGETHER) * k, |wide| {
                 let (wide, gathered) = wide.split_at_mut(columns.len() * k);
-                let w = View::new(E::widen(panel, wide), columns.len(), k);
+                let w = View::new(E::widen::<S>(panel, wide), columns.len(), k);
                 for start in pairs.clone().step_by(TOGETHER) {
                     let some = start..pairs.end.min(start + TOGETHER);
                     for (gathered, pair) in gathered.chunks_exact_mut(k).zip(some.clone()) {
@@ -145,19 +155,21 @@ impl<'a> Products<'a> {
         });
     }
 
-    /// Divides the outputs `[pairs, outputs]` into tiles: all pairs of one expert, some columns.
-    fn tiles(&self, out: &mut [f32], work: impl Fn(&Group, Range<usize>, &Tile<'_>) + Sync) {
+    /// Divides the outputs `[pairs, outputs]` into tiles: all pairs of one expert, some columns. `work` gets the index of the group of
+    /// the expert.
+    fn tiles<S: Simd>(&self, out: &mut [f32], work: impl Fn(usize, Range<usize>, &Tile<'_>) + Sync) {
         /// Outputs per work item where every expert has one pair: long streams of weights, and still several items for each thread.
         const ONE_PAIR_COLUMNS: usize = 128;
         let (n, groups) = (self.outputs, self.routing.groups());
-        let columns = if groups.iter().all(|group| group.pairs.len() == 1) { ONE_PAIR_COLUMNS } else { TILE_COLUMNS };
+        let columns = if groups.iter().all(|group| group.pairs.len() == 1) { ONE_PAIR_COLUMNS } else { LANES };
         let per_group = n.div_ceil(columns);
         let parts = Parts::new(out);
-        each(groups.len() * per_group, |items| {
+        each::<S>(groups.len() * per_group, |items| {
             for item in items {
-                let (group, first) = (&groups[item / per_group], item % per_group * columns);
+                let (group, first) = (item / per_group, item % per_group * columns);
                 let columns = first..n.min(first + columns);
-                let tile = Tile { parts: &parts, stride: n, pairs: group.pairs.clone(), columns: columns.clone() };
+                let tile =
+                    Tile { parts: &parts, stride: n, pairs: groups[group].pairs.clone(), columns: columns.clone() };
                 work(group, columns, &tile);
             }
         });

@@ -10,8 +10,8 @@ use models::LatentAttention;
 
 use super::attention::{each_item, score, softmax_visible, with_scratch};
 use super::cache::{Cache, Ring, Stored};
-use super::lanes::{LANES, fused};
 use super::pool::{Parts, each, each_part};
+use super::simd::{LANES, Simd};
 use crate::candle::kernels::HeadPart;
 
 /// Positions per work item of a decode step.
@@ -41,31 +41,45 @@ impl Shape {
 ///
 /// `q` is `[rows, heads * width]`, `out` `[rows, heads * rank]`; row 0 is at `position`, and the cache contains the rows of all. `scores`
 /// is a buffer that is reused between calls.
-pub(super) fn attend(q: &[f32], cache: &Cache, position: usize, shape: Shape, scores: &mut Vec<f32>, out: &mut [f32]) {
+pub(super) fn attend<S: Simd>(
+    q: &[f32],
+    cache: &Cache,
+    position: usize,
+    shape: Shape,
+    scores: &mut Vec<f32>,
+    out: &mut [f32],
+) {
     match cache {
-        Cache::F16(ring) => attend_in(q, ring, position, shape, scores, out),
-        Cache::F32(ring) => attend_in(q, ring, position, shape, scores, out),
-        Cache::Q8_0(ring) => attend_in(q, ring, position, shape, scores, out),
+        Cache::F16(ring) => attend_in::<S, _>(q, ring, position, shape, scores, out),
+        Cache::F32(ring) => attend_in::<S, _>(q, ring, position, shape, scores, out),
+        Cache::Q8_0(ring) => attend_in::<S, _>(q, ring, position, shape, scores, out),
     }
 }
 
-fn attend_in<S: Stored>(
+fn attend_in<S: Simd, C: Stored>(
     q: &[f32],
-    ring: &Ring<S>,
+    ring: &Ring<C>,
     position: usize,
     shape: Shape,
     scores: &mut Vec<f32>,
     out: &mut [f32],
 ) {
     if q.len() == shape.heads * ring.head_dim() {
-        decode(q, ring, position, shape, scores, out);
+        decode::<S, _>(q, ring, position, shape, scores, out);
     } else {
-        prefill(q, ring, position, shape, out);
+        prefill::<S, _>(q, ring, position, shape, out);
     }
 }
 
 /// One row: scores, then weights, then the sums of the parts of the positions, then their sum.
-fn decode<S: Stored>(q: &[f32], ring: &Ring<S>, position: usize, shape: Shape, scores: &mut Vec<f32>, out: &mut [f32]) {
+fn decode<S: Simd, C: Stored>(
+    q: &[f32],
+    ring: &Ring<C>,
+    position: usize,
+    shape: Shape,
+    scores: &mut Vec<f32>,
+    out: &mut [f32],
+) {
     let (width, Shape { heads, rank, scale }) = (ring.head_dim(), shape);
     let slots = position + 1;
     let stride = slots.next_multiple_of(LANES);
@@ -77,22 +91,24 @@ fn decode<S: Stored>(q: &[f32], ring: &Ring<S>, position: usize, shape: Shape, s
     let (scores, sums) = scores[..needed].split_at_mut(heads * stride); // [heads, stride], [splits, heads, rank]
     let span = |split: usize| split * SPLIT..slots.min((split + 1) * SPLIT);
     let parts = Parts::new(scores);
-    each_item(splits, slots * heads * width, |split| {
-        in_blocks(ring, span(split), |block, rows| {
+    each_item::<S>(splits, slots * heads * width, |split| {
+        in_blocks::<S, _>(ring, span(split), |block, rows| {
             for head in 0..heads {
                 // SAFETY: the positions of one split; no other work item has them.
                 let scores = unsafe { parts.part(head * stride + block.start..head * stride + block.end) };
-                score(&q[head * width..][..width], rows, scale, scores);
+                score::<S>(&q[head * width..][..width], rows, scale, scores);
             }
         });
     });
-    each_part(scores, stride, heads * stride * 8, |_, scores| softmax_visible(scores, &[0..slots, slots..slots], None));
+    each_part::<S, _>(scores, stride, heads * stride * 8, |_, scores| {
+        softmax_visible::<S>(scores, &[0..slots, slots..slots], None);
+    });
     let scores = &*scores;
-    each_part(sums, heads * rank, slots * heads * rank, |split, sums| {
+    each_part::<S, _>(sums, heads * rank, slots * heads * rank, |split, sums| {
         sums.fill(0.0);
-        in_blocks(ring, span(split), |block, rows| {
+        in_blocks::<S, _>(ring, span(split), |block, rows| {
             for (head, sum) in sums.chunks_exact_mut(rank).enumerate() {
-                add_weighted(rows, width, &scores[head * stride..][block.clone()], sum);
+                add_weighted::<S>(rows, width, &scores[head * stride..][block.clone()], sum);
             }
         });
     });
@@ -105,13 +121,13 @@ fn decode<S: Stored>(q: &[f32], ring: &Ring<S>, position: usize, shape: Shape, s
 }
 
 /// Many rows: tiles of rows, each over all positions that are visible to it.
-fn prefill<S: Stored>(q: &[f32], ring: &Ring<S>, position: usize, shape: Shape, out: &mut [f32]) {
+fn prefill<S: Simd, C: Stored>(q: &[f32], ring: &Ring<C>, position: usize, shape: Shape, out: &mut [f32]) {
     let (width, Shape { heads, rank, scale }) = (ring.head_dim(), shape);
     let rows = q.len() / (heads * width);
     let tile = (TILE_ROWS.min(TILE_SCORES / (position + rows)) / heads).max(1);
     let tiles = rows.div_ceil(tile);
     let out = Parts::new(out);
-    each(tiles, |items| {
+    each::<S>(tiles, |items| {
         for item in items {
             // The last rows have the most visible positions. They run first, so that the threads finish together.
             let first = (tiles - 1 - item) * tile;
@@ -124,23 +140,23 @@ fn prefill<S: Stored>(q: &[f32], ring: &Ring<S>, position: usize, shape: Shape, 
             let out = unsafe { out.part(tokens.start * heads * rank..tokens.end * heads * rank) };
             out.fill(0.0);
             with_scratch([tokens.len() * heads * stride], |[scores]| {
-                in_blocks(ring, 0..slots, |block, keys| {
+                in_blocks::<S, _>(ring, 0..slots, |block, keys| {
                     for (row, (q, scores)) in q.chunks_exact(width).zip(scores.chunks_exact_mut(stride)).enumerate() {
                         let end = block.end.min(visible(row));
                         if block.start < end {
-                            score(q, &keys[..(end - block.start) * width], scale, &mut scores[block.start..end]);
+                            score::<S>(q, &keys[..(end - block.start) * width], scale, &mut scores[block.start..end]);
                         }
                     }
                 });
                 for (row, scores) in scores.chunks_exact_mut(stride).enumerate() {
-                    softmax_visible(scores, &[0..visible(row), visible(row)..visible(row)], None);
+                    softmax_visible::<S>(scores, &[0..visible(row), visible(row)..visible(row)], None);
                 }
-                in_blocks(ring, 0..slots, |block, keys| {
+                in_blocks::<S, _>(ring, 0..slots, |block, keys| {
                     for (row, (scores, out)) in scores.chunks_exact(stride).zip(out.chunks_exact_mut(rank)).enumerate()
                     {
                         let end = block.end.min(visible(row));
                         if block.start < end {
-                            add_weighted(keys, width, &scores[block.start..end], out);
+                            add_weighted::<S>(keys, width, &scores[block.start..end], out);
                         }
                     }
                 });
@@ -150,50 +166,52 @@ fn prefill<S: Stored>(q: &[f32], ring: &Ring<S>, position: usize, shape: Shape, 
 }
 
 /// Calls `work` with blocks of positions and their rows `[block, width]` in f32.
-fn in_blocks<S: Stored>(ring: &Ring<S>, positions: Range<usize>, mut work: impl FnMut(Range<usize>, &[f32])) {
+#[inline(always)]
+fn in_blocks<S: Simd, C: Stored>(ring: &Ring<C>, positions: Range<usize>, mut work: impl FnMut(Range<usize>, &[f32])) {
     // Its own buffer: callers keep scores in the scratch memory of the thread.
     let mut wide = vec![0.0; BLOCK * ring.head_dim()];
     for start in positions.clone().step_by(BLOCK) {
         let block = start..positions.end.min(start + BLOCK);
-        work(block.clone(), ring.keys(0, block, &mut wide));
+        work(block.clone(), ring.keys::<S>(0, block, &mut wide));
     }
 }
 
 /// `out += sum over i of weights[i] rows[i][..out.len()]`, four rows at a time.
-fn add_weighted(rows: &[f32], width: usize, weights: &[f32], out: &mut [f32]) {
+#[inline(always)]
+fn add_weighted<S: Simd>(rows: &[f32], width: usize, weights: &[f32], out: &mut [f32]) {
     let rank = out.len();
     let row = |at: usize| &rows[at * width..][..rank];
     let (fours, rest) = weights.as_chunks::<4>();
     for (at, weights) in fours.iter().enumerate() {
         let [a, b, c, d] = [0, 1, 2, 3].map(|i| row(4 * at + i));
         for (e, out) in out.iter_mut().enumerate() {
-            let first = fused(weights[1], b[e], fused(weights[0], a[e], *out));
-            *out = fused(weights[3], d[e], fused(weights[2], c[e], first));
+            let first = S::fused(weights[1], b[e], S::fused(weights[0], a[e], *out));
+            *out = S::fused(weights[3], d[e], S::fused(weights[2], c[e], first));
         }
     }
     for (at, weight) in rest.iter().enumerate() {
         for (out, x) in out.iter_mut().zip(row(4 * fours.len() + at)) {
-            *out = fused(*weight, *x, *out);
+            *out = S::fused(*weight, *x, *out);
         }
     }
 }
 
 /// Parts of heads `[heads, rows, taken]` of `x` `[rows, heads * width]`.
-pub(super) fn split_heads(x: &[f32], heads: usize, part: HeadPart, out: &mut [f32]) {
+pub(super) fn split_heads<S: Simd>(x: &[f32], heads: usize, part: HeadPart, out: &mut [f32]) {
     let HeadPart { width, first, taken } = part;
     let rows = x.len() / (heads * width);
     let cost = out.len();
-    each_part(out, taken, cost, |at, out| {
+    each_part::<S, _>(out, taken, cost, |at, out| {
         let (head, row) = (at / rows, at % rows);
         out.copy_from_slice(&x[(row * heads + head) * width + first..][..taken]);
     });
 }
 
 /// Rows `[rows, heads * width]` whose heads are the parts one after another, each `[heads, rows, its width]`.
-pub(super) fn join_heads(parts: &[&[f32]], heads: usize, rows: usize, out: &mut [f32]) {
+pub(super) fn join_heads<S: Simd>(parts: &[&[f32]], heads: usize, rows: usize, out: &mut [f32]) {
     let width = out.len() / (heads * rows);
     let cost = out.len();
-    each_part(out, width, cost, |at, out| {
+    each_part::<S, _>(out, width, cost, |at, out| {
         let (row, head) = (at / heads, at % heads);
         let mut rest = out;
         for part in parts {
@@ -208,6 +226,7 @@ pub(super) fn join_heads(parts: &[&[f32]], heads: usize, rows: usize, out: &mut 
 #[cfg(test)]
 mod tests {
     use super::super::cache::CacheFormat;
+    use super::super::simd::{Level, Scalar, with_simd};
     use super::*;
 
     fn numbers(count: usize, step: f32) -> Vec<f32> {
@@ -236,16 +255,20 @@ mod tests {
             }
         }
         let close = |found: &[f32], expected: &[f32]| found.iter().zip(expected).all(|(a, b)| (a - b).abs() < 2e-5);
-        let (mut scores, mut out) = (Vec::new(), vec![0.0; expected.len()]);
-        attend(&q, &cache, 0, shape, &mut scores, &mut out);
-        assert!(close(&out, &expected), "all rows at once");
-        // In parts, and row by row.
-        attend(&q[40 * heads * width..], &cache, 40, shape, &mut scores, &mut out[40 * heads * rank..]);
-        assert!(close(&out, &expected), "rows after others");
-        for row in [0, 1, 15, 255, 256, 299] {
-            let mut one = vec![0.0; heads * rank];
-            attend(&q[row * heads * width..][..heads * width], &cache, row, shape, &mut scores, &mut one);
-            assert!(close(&one, &expected[row * heads * rank..][..heads * rank]), "row {row}");
+        for level in Level::available() {
+            let (mut scores, mut out) = (Vec::new(), vec![0.0; expected.len()]);
+            with_simd!(level, S => attend::<S>(&q, &cache, 0, shape, &mut scores, &mut out));
+            assert!(close(&out, &expected), "{}, all rows at once", level.name());
+            // In parts, and row by row.
+            let behind = (&q[40 * heads * width..], &mut out[40 * heads * rank..]);
+            with_simd!(level, S => attend::<S>(behind.0, &cache, 40, shape, &mut scores, behind.1));
+            assert!(close(&out, &expected), "{}, rows after others", level.name());
+            for row in [0, 1, 15, 255, 256, 299] {
+                let mut one = vec![0.0; heads * rank];
+                let q = &q[row * heads * width..][..heads * width];
+                with_simd!(level, S => attend::<S>(q, &cache, row, shape, &mut scores, &mut one));
+                assert!(close(&one, &expected[row * heads * rank..][..heads * rank]), "{}, row {row}", level.name());
+            }
         }
     }
 
@@ -255,12 +278,12 @@ mod tests {
         // Two rows of two heads of three elements.
         let x = [0.0, 1.0, 2.0, 10.0, 11.0, 12.0, 100.0, 101.0, 102.0, 110.0, 111.0, 112.0];
         let (mut first, mut rest) = ([0.0; 8], [0.0; 4]);
-        split_heads(&x, 2, HeadPart { width: 3, first: 0, taken: 2 }, &mut first);
-        split_heads(&x, 2, HeadPart { width: 3, first: 2, taken: 1 }, &mut rest);
+        split_heads::<Scalar>(&x, 2, HeadPart { width: 3, first: 0, taken: 2 }, &mut first);
+        split_heads::<Scalar>(&x, 2, HeadPart { width: 3, first: 2, taken: 1 }, &mut rest);
         assert_eq!(first, [0.0, 1.0, 100.0, 101.0, 10.0, 11.0, 110.0, 111.0]);
         assert_eq!(rest, [2.0, 102.0, 12.0, 112.0]);
         let mut joined = [0.0; 12];
-        join_heads(&[&first, &rest], 2, 2, &mut joined);
+        join_heads::<Scalar>(&[&first, &rest], 2, 2, &mut joined);
         assert_eq!(joined, x);
     }
 }

@@ -1,88 +1,86 @@
 //! Products of activations with weights, `out = x w^T`: the choice of the kernel by type, and the division of the work.
 #![allow(unsafe_code, reason = "threads write columns of one output that do not overlap")]
 
-use std::cell::RefCell;
-use std::ops::Range;
+use std::cell::Cell;
 
 use super::element::Element;
-use super::pool::{Parts, each, each_part, each_range};
+use super::panel;
+use super::pool::{Parts, each, each_part, each_range, threads};
 use super::product::{Target, View, multiply_into};
-use super::quantised::Quantised;
+use super::row_products::{RowProducts, one_row};
 use super::rows::Rows;
+use super::simd::{LANES, Simd};
 use super::vector;
 use super::weight::{Data, Weight, by_kind};
 
-/// Rows of activations per work item.
-const TILE_ROWS: usize = 128;
 /// Outputs per work item for one row.
 const PART: usize = 4;
-/// Outputs per work item for many rows: sixteen rows of 2,048 4-bit weights fill half of a 32 KiB cache.
-pub(super) const TILE_COLUMNS: usize = 16;
+/// Work items per thread that are enough, if there are fewer panels.
+const ITEMS_PER_THREAD: usize = 4;
+
+/// From so many rows of activations on, weights are unpacked into panels.
+pub(super) const MANY_ROWS: usize = 4;
 
 /// `out = x w^T`; `x` is `[rows, w.columns]`, `out` becomes `[rows, w.rows]`.
-pub(super) fn matmul(x: &mut Rows, weight: &Weight, out: &mut Rows) {
+pub(super) fn matmul<S: Simd>(x: &mut Rows, weight: &Weight, out: &mut Rows) {
     let out = out.resize(x.count());
-    by_kind!(&weight.data, w, floats => floats(x, weight, w, out), quantised => quantised(x, weight, w, out));
+    by_kind!(&weight.data, w, floats => floats::<S, _>(x, weight, w, out), quantised => {
+        quantised::<S, _>(x, weight, w, out);
+    });
 }
 
-/// The activations are quantised once, then every output is a sum of integer products of blocks.
-fn quantised<T: Quantised>(x: &mut Rows, weight: &Weight, w: &[T], out: &mut [f32]) {
+/// The activations are quantised once, then every output is a sum of integer products of groups.
+fn quantised<S: Simd, F: RowProducts>(x: &mut Rows, weight: &Weight, w: &[F], out: &mut [f32]) {
     let (m, k, n) = (x.count(), weight.columns, weight.rows);
-    let (per_row, packed_row) = (k / T::BLOCK, k / T::ACTIVATION_BLOCK);
-    let x = x.packed(T::ACTIVATION_BLOCK, T::pack);
+    let per_row = k / F::ELEMENTS;
+    let x = x.quantised::<S>(F::BLOCKING);
     let w = |row: usize| &w[row * per_row..][..per_row];
-    if m == 1 {
-        each_range(out, n * k, |rows, out| T::one_row(&|row| w(rows.start + row), x, out));
+    if m < MANY_ROWS {
+        for (row, out) in out.chunks_exact_mut(n).enumerate() {
+            let x = x.row(row, k);
+            each_range::<S, _>(out, n * k, |rows, out| one_row::<S, F>(|row| w(rows.start + row), x, out));
+        }
         return;
     }
-    let x = |row: usize| &x[row * packed_row..][..packed_row];
-    tiles(m, n, out, |rows, columns, store| T::tile(&w, &x, rows, columns, store));
-}
-
-/// Divides `[m, n]` outputs into tiles, one work item each. `work(rows, columns, store)` computes a tile and stores its outputs with
-/// `store(row, column, outputs)`.
-fn tiles(
-    m: usize,
-    n: usize,
-    out: &mut [f32],
-    work: impl Fn(Range<usize>, Range<usize>, &dyn Fn(usize, usize, &[f32])) + Sync,
-) {
-    let column_tiles = n.div_ceil(TILE_COLUMNS);
+    let tiles = x.all_in_tiles::<S, F>(k).of_group(0);
+    let panels = n.div_ceil(LANES);
+    let parts = (threads() * ITEMS_PER_THREAD).div_ceil(panels).min(tiles.len());
+    let per_part = tiles.len().div_ceil(parts);
     let out = Parts::new(out);
-    each(m.div_ceil(TILE_ROWS) * column_tiles, |items| {
+    each::<S>(parts * panels, |items| {
         for item in items {
-            let first_row = item / column_tiles * TILE_ROWS;
-            let first_column = item % column_tiles * TILE_COLUMNS;
-            let rows = first_row..m.min(first_row + TILE_ROWS);
-            let columns = first_column..n.min(first_column + TILE_COLUMNS);
-            let store = |row: usize, column: usize, outputs: &[f32]| {
-                assert!(rows.contains(&row) && columns.contains(&column) && column + outputs.len() <= columns.end);
-                // SAFETY: the span is inside this item's rows and columns, which no other item has.
-                let out = unsafe { out.part(row * n + column..row * n + column + outputs.len()) };
+            let first = item % panels * LANES;
+            let columns = first..n.min(first + LANES);
+            let store = |row: usize, outputs: &[f32]| {
+                // SAFETY: the rows of this part of the tiles, and the columns of this panel; no other item has both.
+                let out = unsafe { out.part(row * n + first..row * n + first + outputs.len()) };
                 out.copy_from_slice(outputs);
             };
-            work(rows.clone(), columns.clone(), &store);
+            let start = (item / panels * per_part).min(tiles.len());
+            let tiles = &tiles[start..tiles.len().min(start + per_part)];
+            panel::products::<S, F>(w, columns, tiles, store);
         }
     });
 }
 
 thread_local! {
-    /// Weights of one work item in f32.
-    static WIDE: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+    /// Weights of one work item in f32. They are taken out while they are used.
+    static WIDE: Cell<Vec<f32>> = const { Cell::new(Vec::new()) };
 }
 
 /// Calls `work` with a buffer of this thread.
+#[inline(always)]
 pub(super) fn with_wide(length: usize, work: impl FnOnce(&mut [f32])) {
-    WIDE.with_borrow_mut(|wide| {
-        if wide.len() < length {
-            wide.resize(length, 0.0);
-        }
-        work(&mut wide[..length]);
-    });
+    let mut wide = WIDE.take();
+    if wide.len() < length {
+        wide.resize(length, 0.0);
+    }
+    work(&mut wide[..length]);
+    WIDE.set(wide);
 }
 
 /// Float weights: a panel is converted to f32 and used while it is in the cache, so that no second copy of the weights exists.
-fn floats<E: Element>(x: &Rows, weight: &Weight, w: &[E], out: &mut [f32]) {
+fn floats<S: Simd, E: Element>(x: &Rows, weight: &Weight, w: &[E], out: &mut [f32]) {
     /// Elements that are converted together for one row: 1,024 f32 fill an eighth of the first-level cache.
     const SPAN: usize = 1024;
     /// Elements of a panel: 1 MiB of f32, the size of a second-level cache.
@@ -90,12 +88,12 @@ fn floats<E: Element>(x: &Rows, weight: &Weight, w: &[E], out: &mut [f32]) {
     let (m, k, n) = (x.count(), weight.columns, weight.rows);
     let x = x.read();
     if m == 1 {
-        each_part(out, PART, n * k, |part, out| {
+        each_part::<S, _>(out, PART, n * k, |part, out| {
             with_wide(SPAN, |wide| {
                 for (at, out) in out.iter_mut().enumerate() {
                     let row = &w[(part * PART + at) * k..][..k];
                     let spans = row.chunks(SPAN).zip(x.chunks(SPAN));
-                    *out = spans.map(|(w, x)| vector::dot(E::widen(w, &mut wide[..w.len()]), x)).sum();
+                    *out = spans.map(|(w, x)| vector::dot::<S>(E::widen::<S>(w, &mut wide[..w.len()]), x)).sum();
                 }
             });
         });
@@ -103,12 +101,12 @@ fn floats<E: Element>(x: &Rows, weight: &Weight, w: &[E], out: &mut [f32]) {
     }
     let columns = (PANEL / k).clamp(16, 128);
     let out = Parts::new(out);
-    each(n.div_ceil(columns), |panels| {
+    each::<S>(n.div_ceil(columns), |panels| {
         for panel in panels {
             let first = panel * columns;
             let count = columns.min(n - first);
             with_wide(count * k, |wide| {
-                let w = View::new(E::widen(&w[first * k..][..count * k], wide), count, k);
+                let w = View::new(E::widen::<S>(&w[first * k..][..count * k], wide), count, k);
                 let target = Target { parts: &out, column: first, stride: n };
                 // SAFETY: the columns of different panels do not overlap.
                 unsafe { multiply_into(View::new(x, m, k), w.transposed(), &target) };
@@ -120,6 +118,7 @@ fn floats<E: Element>(x: &Rows, weight: &Weight, w: &[E], out: &mut [f32]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::candle::cpu::simd::{Level, with_simd};
     use crate::candle::cpu::weight::tests::quantised;
     use models::DType;
 
@@ -132,12 +131,13 @@ mod tests {
     fn products_equal_those_of_the_dequantised_weights() {
         let k = 512;
         for dtype in DType::ALL.into_iter().filter(|dtype| !matches!(dtype, DType::Q8_1 | DType::Q8_K)) {
-            for (m, n) in [(1, 8), (1, 5), (2, 33), (7, 16), (131, 18)] {
+            let shapes = [(1, 8), (1, 5), (2, 33), (7, 16), (131, 18)];
+            for (level, (m, n)) in Level::available().flat_map(|level| shapes.map(|shape| (level, shape))) {
                 let weight = quantised(dtype, n, k, &noise(n * k, 0.5));
                 let numbers = noise(m * k, 2.0);
                 let (mut x, mut out) = (Rows::new(m, k), Rows::new(m, n));
                 x.resize(m).copy_from_slice(&numbers);
-                matmul(&mut x, &weight, &mut out);
+                with_simd!(level, S => matmul::<S>(&mut x, &weight, &mut out));
                 let mut wide = vec![0.0; k];
                 for column in 0..n {
                     weight.row(column, &mut wide);
@@ -146,7 +146,8 @@ mod tests {
                         let (exact, size) = terms.fold((0.0, 0.0), |(sum, size), term| (sum + term, size + term.abs()));
                         let error = (f64::from(out.read()[row * n + column]) - exact).abs() / size;
                         let bound = if dtype.is_quantised() { 2e-3 } else { 3e-6 };
-                        assert!(error < bound, "{dtype}, {m} x {k} x {n}, output {row}, {column}: {error:e}");
+                        let level = level.name();
+                        assert!(error < bound, "{level}, {dtype}, {m} x {k} x {n}, output {row}, {column}: {error:e}");
                     }
                 }
             }
@@ -155,10 +156,14 @@ mod tests {
 
     #[test]
     fn a_nan_in_the_activations_reaches_the_output() {
-        let weight = quantised(DType::Q4_1, 4, 256, &noise(1024, 0.0));
-        let (mut x, mut out) = (Rows::new(1, 256), Rows::new(1, 4));
-        x.resize(1)[17] = f32::NAN;
-        matmul(&mut x, &weight, &mut out);
-        assert!(out.read().iter().all(|x| x.is_nan()));
+        for (dtype, rows) in [(DType::Q4_1, 1), (DType::Q4_1, 5), (DType::Q8_0, 5), (DType::Q4_K, 1), (DType::Q6_K, 5)]
+        {
+            let weight = quantised(dtype, 4, 256, &noise(1024, 0.0));
+            let (mut x, mut out) = (Rows::new(rows, 256), Rows::new(rows, 4));
+            x.resize(rows)[17] = f32::NAN;
+            with_simd!(Level::detect(), S => matmul::<S>(&mut x, &weight, &mut out));
+            assert!(out.read()[..4].iter().all(|x| x.is_nan()), "{dtype}, {rows} rows");
+            assert!(out.read()[4..].iter().all(|x| x.is_finite()), "{dtype}, {rows} rows");
+        }
     }
 }

@@ -1,23 +1,23 @@
 //! The decoder's kernels on the CPU: weights in the mapped file, activations in reused buffers, all threads of candle's pool.
 
+mod activations;
 mod attention;
 mod cache;
 mod convolution;
 mod delta_rule;
-#[cfg(all(target_arch = "x86_64", target_feature = "avx2", target_feature = "fma"))]
-mod dots;
 mod element;
 mod elementwise;
 mod experts;
-mod lanes;
+mod formats;
 mod latent;
 mod matmul;
+mod panel;
 mod pool;
 mod product;
-mod q8;
-mod quantised;
+mod row_products;
 mod rows;
-mod table_blocks;
+mod simd;
+mod tiles;
 mod vector;
 mod weight;
 
@@ -30,12 +30,14 @@ use self::cache::{Cache, CacheFormat};
 use self::convolution::State;
 use self::elementwise::Rotation;
 use self::rows::Rows;
+use self::simd::{Scalar, with_floats, with_simd};
 use super::failed;
 use super::kernels::{Delta, HeadPart, Kernels, Linear, Memory, PairInput};
 use super::routing::Routing;
 use crate::{EngineError, KvType, LoadOptions};
 
 pub(super) use self::pool::threads;
+pub(super) use self::simd::Level;
 pub(super) use self::weight::Weight;
 
 /// The types of a KV cache.
@@ -49,14 +51,15 @@ pub(super) struct Cpu {
     /// Capacity of the context in tokens.
     context: usize,
     format: CacheFormat,
+    level: Level,
     /// Scores of a decode step's attention, and outputs of a delta rule.
     scores: Vec<f32>,
 }
 
 impl Cpu {
-    /// Kernels for at most `batch` rows per pass, with a KV cache of this format.
-    pub(super) fn new(options: &LoadOptions, batch: usize, format: CacheFormat) -> Self {
-        Self { batch, context: options.context, format, scores: Vec::new() }
+    /// Kernels for at most `batch` rows per pass, with a KV cache of this format and instructions of this processor.
+    pub(super) fn new(options: &LoadOptions, batch: usize, format: CacheFormat, level: Level) -> Self {
+        Self { batch, context: options.context, format, level, scores: Vec::new() }
     }
 
     /// Refuses rows of a cache that blocks do not divide.
@@ -153,33 +156,33 @@ impl Kernels for Cpu {
         }
         let width = out.width();
         let cost = ids.len() * width;
-        pool::each_part(out.resize(ids.len()), width, cost, |row, out| table.row(ids[row] as usize, out));
+        pool::each_part::<Scalar, _>(out.resize(ids.len()), width, cost, |row, out| table.row(ids[row] as usize, out));
         Ok(())
     }
 
     fn norm(&mut self, x: &Rows, weight: &Vec<f32>, epsilon: f32, out: &mut Rows) -> Result<(), EngineError> {
-        elementwise::rms_norm(x.read(), weight, epsilon, out.resize(x.count()));
+        with_floats!(self.level, S => elementwise::rms_norm::<S>(x.read(), weight, epsilon, out.resize(x.count())));
         Ok(())
     }
 
     fn norm_heads(&mut self, x: &mut Rows, weight: &Vec<f32>, epsilon: f32) -> Result<(), EngineError> {
-        elementwise::rms_norm_in_place(x.write(), weight, epsilon);
+        with_floats!(self.level, S => elementwise::rms_norm_in_place::<S>(x.write(), weight, epsilon));
         Ok(())
     }
 
     fn norm_start(&mut self, x: &mut Rows, weight: &Vec<f32>, epsilon: f32) -> Result<(), EngineError> {
         let width = x.width();
-        elementwise::rms_norm_of_starts(x.write(), width, weight, epsilon);
+        with_floats!(self.level, S => elementwise::rms_norm_of_starts::<S>(x.write(), width, weight, epsilon));
         Ok(())
     }
 
     fn scale(&mut self, x: &mut Rows, factor: f32) -> Result<(), EngineError> {
-        elementwise::scale(x.write(), factor);
+        with_floats!(self.level, S => elementwise::scale::<S>(x.write(), factor));
         Ok(())
     }
 
     fn cap(&mut self, x: &mut Rows, cap: f32) -> Result<(), EngineError> {
-        elementwise::cap(x.write(), cap);
+        with_floats!(self.level, S => elementwise::cap::<S>(x.write(), cap));
         Ok(())
     }
 
@@ -191,22 +194,22 @@ impl Kernels for Cpu {
     ) -> Result<(), EngineError> {
         let width = x.width();
         for (row, x) in x.write().chunks_exact_mut(width).enumerate() {
-            elementwise::scale(x, temperature.factor(position + row));
+            with_floats!(self.level, S => elementwise::scale::<S>(x, temperature.factor(position + row)));
         }
         Ok(())
     }
 
     fn linear(&mut self, x: &mut Rows, linear: &Linear<Self>, out: &mut Rows) -> Result<(), EngineError> {
-        matmul::matmul(x, &linear.weight, out);
+        with_simd!(self.level, S => matmul::matmul::<S>(x, &linear.weight, out));
         if let Some(bias) = &linear.bias {
-            elementwise::add_bias(out.write(), bias);
+            with_floats!(self.level, S => elementwise::add_bias::<S>(out.write(), bias));
         }
         Ok(())
     }
 
     fn rope(&mut self, x: &mut Rows, rotation: &mut Rotation, position: usize) -> Result<(), EngineError> {
         let width = x.width();
-        rotation.rotate(x.write(), width, position);
+        with_floats!(self.level, S => rotation.rotate::<S>(x.write(), width, position));
         Ok(())
     }
 
@@ -226,20 +229,20 @@ impl Kernels for Cpu {
     ) -> Result<(), EngineError> {
         let shape = Shape::new(attention);
         let sinks = sinks.map(Vec::as_slice);
-        attention::attend(q.read(), cache, position, shape, sinks, &mut self.scores, out.resize(q.count()));
+        with_floats!(self.level, S => attention::attend::<S>(q.read(), cache, position, shape, sinks, &mut self.scores, out.resize(q.count())));
         Ok(())
     }
 
     fn split_heads(&mut self, x: &Rows, part: HeadPart, out: &mut Rows) -> Result<(), EngineError> {
         let heads = x.width() / part.width;
-        latent::split_heads(x.read(), heads, part, out.resize(heads * x.count()));
+        with_floats!(self.level, S => latent::split_heads::<S>(x.read(), heads, part, out.resize(heads * x.count())));
         Ok(())
     }
 
     fn join_heads(&mut self, parts: &[&Rows], heads: usize, out: &mut Rows) -> Result<(), EngineError> {
         let rows = parts.first().map_or(0, |part| part.count()) / heads;
         let parts: Vec<&[f32]> = parts.iter().map(|part| part.read()).collect();
-        latent::join_heads(&parts, heads, rows, out.resize(rows));
+        with_floats!(self.level, S => latent::join_heads::<S>(&parts, heads, rows, out.resize(rows)));
         Ok(())
     }
 
@@ -257,20 +260,22 @@ impl Kernels for Cpu {
         out: &mut Rows,
     ) -> Result<(), EngineError> {
         let shape = latent::Shape::new(attention);
-        latent::attend(q.read(), cache, position, shape, &mut self.scores, out.resize(q.count()));
+        with_floats!(self.level, S => latent::attend::<S>(q.read(), cache, position, shape, &mut self.scores, out.resize(q.count())));
         Ok(())
     }
 
     fn add(&mut self, x: &mut Rows, y: &Rows) -> Result<(), EngineError> {
-        elementwise::add(x.write(), y.read());
+        with_floats!(self.level, S => elementwise::add::<S>(x.write(), y.read()));
         Ok(())
     }
 
     fn activate(&mut self, activation: Activation, gate: &mut Rows, up: &Rows) -> Result<(), EngineError> {
         match activation {
-            Activation::Silu => elementwise::silu_mul(gate.write(), up.read()),
-            Activation::GeluTanh => elementwise::gelu_mul(gate.write(), up.read()),
-            Activation::ClampedSwiglu => elementwise::clamped_swiglu(gate.write(), up.read()),
+            Activation::Silu => with_floats!(self.level, S => elementwise::silu_mul::<S>(gate.write(), up.read())),
+            Activation::GeluTanh => with_floats!(self.level, S => elementwise::gelu_mul::<S>(gate.write(), up.read())),
+            Activation::ClampedSwiglu => {
+                with_floats!(self.level, S => elementwise::clamped_swiglu::<S>(gate.write(), up.read()));
+            }
         }
         Ok(())
     }
@@ -283,19 +288,19 @@ impl Kernels for Cpu {
         routing: &Routing,
         out: &mut Rows,
     ) -> Result<(), EngineError> {
-        experts::products(x, input, experts, routing, out)
+        with_simd!(self.level, S => experts::products::<S>(x, input, experts, routing, out))
     }
 
     fn sum_experts(&mut self, x: &Rows, routing: &Routing, out: &mut Rows) -> Result<(), EngineError> {
         let tokens = routing.tokens().len() / routing.used();
-        experts::sum(x.read(), routing, x.width(), out.resize(tokens));
+        with_floats!(self.level, S => experts::sum::<S>(x.read(), routing, x.width(), out.resize(tokens)));
         Ok(())
     }
 
     fn scale_by_gate(&mut self, x: &mut Rows, h: &Rows, gate: &Vec<f32>) -> Result<(), EngineError> {
         let width = x.width();
         for (x, h) in x.write().chunks_exact_mut(width).zip(h.read().chunks_exact(gate.len())) {
-            elementwise::scale(x, 1.0 / (1.0 + (-vector::dot(h, gate)).exp()));
+            with_floats!(self.level, S => elementwise::scale::<S>(x, 1.0 / (1.0 + (-vector::dot::<S>(h, gate)).exp())));
         }
         Ok(())
     }
@@ -314,23 +319,23 @@ impl Kernels for Cpu {
     fn convolve(&mut self, window: &Rows, kernel: &Vec<f32>, out: &mut Rows) -> Result<(), EngineError> {
         let channels = window.width();
         let rows = window.count() + 1 - kernel.len() / channels;
-        convolution::convolve(window.read(), kernel, channels, out.resize(rows));
+        with_floats!(self.level, S => convolution::convolve::<S>(window.read(), kernel, channels, out.resize(rows)));
         Ok(())
     }
 
     fn multiply_parts(&mut self, x: &Rows, parts: [usize; 2], width: usize, out: &mut Rows) -> Result<(), EngineError> {
-        convolution::multiply_parts(x.read(), x.width(), parts, width, out.resize(x.count()));
+        with_floats!(self.level, S => convolution::multiply_parts::<S>(x.read(), x.width(), parts, width, out.resize(x.count())));
         Ok(())
     }
 
     fn multiply_by_part(&mut self, out: &mut Rows, x: &Rows, part: usize) -> Result<(), EngineError> {
         let width = out.width();
-        convolution::multiply_by_part(out.write(), x.read(), x.width(), part, width);
+        with_floats!(self.level, S => convolution::multiply_by_part::<S>(out.write(), x.read(), x.width(), part, width));
         Ok(())
     }
 
     fn silu(&mut self, x: &mut Rows) -> Result<(), EngineError> {
-        elementwise::silu(x.write());
+        with_floats!(self.level, S => elementwise::silu::<S>(x.write()));
         Ok(())
     }
 
@@ -352,9 +357,9 @@ impl Kernels for Cpu {
         out: &mut Rows,
     ) -> Result<(), EngineError> {
         let Delta { qkv, decays, rates, epsilon } = inputs;
-        delta_rule::normalise(qkv.write(), net, epsilon);
+        with_floats!(self.level, S => delta_rule::normalise::<S>(qkv.write(), net, epsilon));
         let factors = (decays.read(), rates.read());
-        delta_rule::run(net, qkv.read(), factors, states, &mut self.scores, out.resize(qkv.count()));
+        with_floats!(self.level, S => delta_rule::run::<S>(net, qkv.read(), factors, states, &mut self.scores, out.resize(qkv.count())));
         Ok(())
     }
 
@@ -369,7 +374,7 @@ impl Kernels for Cpu {
     }
 
     fn multiply_by_sigmoid(&mut self, x: &mut Rows, gate: &Rows) -> Result<(), EngineError> {
-        elementwise::sigmoid_mul(x.write(), gate.read());
+        with_floats!(self.level, S => elementwise::sigmoid_mul::<S>(x.write(), gate.read()));
         Ok(())
     }
 

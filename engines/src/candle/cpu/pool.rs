@@ -1,59 +1,52 @@
-//! Parallel work on candle's barrier pool, so that this decoder and candle's own kernels share one set of threads.
+//! Parallel work on the compute threads of this process.
 //!
 //! Every function here returns when all of its work is done. The assignment of parts to threads is not deterministic, but no result
-//! depends on it.
-//!
-//! While marks are recorded, each thread marks its part of each parallel call. The parallel work of candle's own kernels cannot be
-//! marked.
+//! depends on it. While marks are recorded, each thread marks its part of each parallel call.
 #![allow(unsafe_code, reason = "threads write parts of one buffer that do not overlap")]
 
 use std::marker::PhantomData;
 use std::ops::Range;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
-use candle_core::utils::barrier_pool;
 use traces::record::{self, Work};
+
+use super::simd::Simd;
+use crate::worker_pool::{Pieces, pool};
 
 /// Number of compute threads in this process: the pool's workers and the calling thread.
 pub(crate) fn threads() -> usize {
-    barrier_pool().n_workers() + 1
+    pool().threads()
 }
 
-/// Calls `work` with ranges that together cover `0..items`, each item once.
-pub(super) fn each(items: usize, work: impl Fn(Range<usize>) + Sync) {
-    match Work::of_current_op() {
-        None => barrier_pool().execute_chunked(items, work),
-        Some(mark) => each_marked(items, mark, work),
-    }
+/// Calls `work` with ranges that together cover `0..items`, each item once, with the instructions of `S` enabled.
+pub(super) fn each<S: Simd>(items: usize, work: impl Fn(Range<usize>) + Sync) {
+    each_if_worth::<S>(items, usize::MAX, work);
 }
 
-/// Like `execute_chunked`, with one mark around all work of a thread.
-fn each_marked(items: usize, mark: Work, work: impl Fn(Range<usize>) + Sync) {
-    /// As in candle.
-    const CHUNKS_PER_THREAD: usize = 8;
-    let chunk = items.div_ceil(threads() * CHUNKS_PER_THREAD).max(1);
-    let cursor = AtomicUsize::new(0);
-    let next = || {
-        // Relaxed: the pool's barrier orders the writes of the parts.
-        let start = cursor.fetch_add(chunk, Ordering::Relaxed);
-        (start < items).then(|| start..items.min(start + chunk))
-    };
+/// As [`each`], on the calling thread alone if the work is small. `cost` is the approximate number of operations.
+pub(super) fn each_if_worth<S: Simd>(items: usize, cost: usize, work: impl Fn(Range<usize>) + Sync) {
     if items == 0 {
         return;
     }
-    barrier_pool().execute(|_| {
-        let mut range = next();
-        let _mark = range.is_some().then(|| mark.begin());
-        while let Some(part) = range {
-            work(part);
-            range = next();
+    let mark = if cost < WORTH_SHARING { None } else { Work::of_current_op() };
+    // The only call of `work`: a second one would keep the compiler from inlining it where the instructions are enabled.
+    let all = |pieces: &Pieces| {
+        let mut piece = pieces.take();
+        let _mark = piece.is_some().then(|| mark.map(Work::begin));
+        while let Some(range) = piece {
+            work(range);
+            piece = pieces.take();
         }
-    });
+    };
+    if cost < WORTH_SHARING {
+        S::call(&all, &Pieces::whole(items));
+    } else {
+        pool().share(items, |pieces| S::call(&all, pieces));
+    }
 }
 
 /// Allocates every thread's buffer of marks before the measurement.
 pub(super) fn prepare_recording() {
-    barrier_pool().execute(|_| record::prepare_thread());
+    pool().on_each(|_| record::prepare_thread());
 }
 
 /// Number of operations from which on work is shared: waking the other threads takes longer than less.
@@ -62,18 +55,18 @@ const WORTH_SHARING: usize = 16 * 1024;
 /// Divides `out` into parts of `size` elements (the last may be shorter) and calls `work(index, part)` for each.
 ///
 /// `cost` is the approximate number of operations in total; small work stays on the calling thread.
-pub(super) fn each_part<T: Send>(out: &mut [T], size: usize, cost: usize, work: impl Fn(usize, &mut [T]) + Sync) {
-    let size = size.max(1);
-    if cost < WORTH_SHARING {
-        out.chunks_mut(size).enumerate().for_each(|(index, part)| work(index, part));
-        return;
-    }
-    let length = out.len();
+pub(super) fn each_part<S: Simd, T: Send>(
+    out: &mut [T],
+    size: usize,
+    cost: usize,
+    work: impl Fn(usize, &mut [T]) + Sync,
+) {
+    let (size, length) = (size.max(1), out.len());
     let parts = Parts::new(out);
-    each(length.div_ceil(size), |range| {
+    each_if_worth::<S>(length.div_ceil(size), cost, |range| {
         for index in range {
             let span = index * size..((index + 1) * size).min(length);
-            // SAFETY: the spans of different indices do not overlap, and `each` passes each index once.
+            // SAFETY: the spans of different indices do not overlap, and each index is passed once.
             let part = unsafe { parts.part(span) };
             work(index, part);
         }
@@ -81,15 +74,11 @@ pub(super) fn each_part<T: Send>(out: &mut [T], size: usize, cost: usize, work: 
 }
 
 /// Divides `out` into ranges, as long as the pool makes them, and calls `work(range, part)` for each. `cost` is as for [`each_part`].
-pub(super) fn each_range<T: Send>(out: &mut [T], cost: usize, work: impl Fn(Range<usize>, &mut [T]) + Sync) {
-    if cost < WORTH_SHARING {
-        work(0..out.len(), out);
-        return;
-    }
+pub(super) fn each_range<S: Simd, T: Send>(out: &mut [T], cost: usize, work: impl Fn(Range<usize>, &mut [T]) + Sync) {
     let length = out.len();
     let parts = Parts::new(out);
-    each(length, |range| {
-        // SAFETY: `each` passes each index once, so that its ranges do not overlap.
+    each_if_worth::<S>(length, cost, |range| {
+        // SAFETY: each index is passed once, so that ranges do not overlap.
         let part = unsafe { parts.part(range.clone()) };
         work(range, part);
     });
@@ -133,17 +122,22 @@ impl<'a, T> Parts<'a, T> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::super::simd::Scalar;
     use super::*;
 
     #[test]
     fn every_part_is_visited_once_whether_shared_or_not() {
         for cost in [0, usize::MAX] {
             let mut out = vec![0u32; 1003];
-            each_part(&mut out, 10, cost, |index, part| {
+            each_part::<Scalar, _>(&mut out, 10, cost, |index, part| {
                 part.iter_mut().for_each(|element| *element += 1 + index as u32);
             });
             assert!(out.iter().enumerate().all(|(at, element)| *element == 1 + at as u32 / 10), "cost {cost}");
-            each_range(&mut out, cost, |range, part| range.zip(part).for_each(|(at, element)| *element += at as u32));
+            each_range::<Scalar, _>(&mut out, cost, |range, part| {
+                range.zip(part).for_each(|(at, element)| *element += at as u32);
+            });
             assert!(out.iter().enumerate().all(|(at, element)| *element == (1 + at / 10 + at) as u32), "cost {cost}");
         }
     }
@@ -155,10 +149,10 @@ mod tests {
         let done = AtomicUsize::new(0);
         {
             let _op = traces::op!("shared op of a test");
-            each(1000, |range| {
+            each::<Scalar>(1000, |range| {
                 done.fetch_add(range.len(), Ordering::Relaxed);
             });
-            each(0, |_| panic!("called without items"));
+            each::<Scalar>(0, |_| panic!("called without items"));
         }
         record::stop();
         assert_eq!(done.into_inner(), 1000);
@@ -175,7 +169,7 @@ mod tests {
 
     #[test]
     fn no_items_are_no_calls() {
-        each(0, |_| panic!("called without items"));
-        each_part(&mut [0f32; 0], 4, usize::MAX, |_, _| panic!("called without parts"));
+        each::<Scalar>(0, |_| panic!("called without items"));
+        each_part::<Scalar, _>(&mut [0f32; 0], 4, usize::MAX, |_, _| panic!("called without parts"));
     }
 }

@@ -1,18 +1,18 @@
-//! Weights in the mapped file: not copied, read as blocks of candle's quantised types.
+//! Weights in the mapped file: not copied, read as blocks of the file's types.
 #![allow(unsafe_code, reason = "the bytes of a mapping are read as blocks")]
 
 use std::marker::PhantomData;
 use std::ops::{Deref, Range};
 use std::sync::Arc;
 
-use candle_core::quantized::GgmlType;
-use candle_core::quantized::k_quants as blocks;
 use half::{bf16, f16};
 use memmap2::Mmap;
 use models::{DType, TensorView};
 
+use super::element::Element;
+use super::formats::{Format, Iq4Nl, Iq4Xs, Mxfp4, Q2K, Q3K, Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0};
 use super::pool::each_part;
-use super::table_blocks::{self, Iq4Nl, Iq4Xs, Mxfp4, TableBlock};
+use super::simd::{PART, Scalar};
 use crate::EngineError;
 use crate::candle::{NAME, failed};
 
@@ -30,16 +30,16 @@ pub(super) enum Data {
     F32(Blocks<f32>),
     F16(Blocks<f16>),
     BF16(Blocks<bf16>),
-    Q4_0(Blocks<blocks::BlockQ4_0>),
-    Q4_1(Blocks<blocks::BlockQ4_1>),
-    Q5_0(Blocks<blocks::BlockQ5_0>),
-    Q5_1(Blocks<blocks::BlockQ5_1>),
-    Q8_0(Blocks<blocks::BlockQ8_0>),
-    Q2K(Blocks<blocks::BlockQ2K>),
-    Q3K(Blocks<blocks::BlockQ3K>),
-    Q4K(Blocks<blocks::BlockQ4K>),
-    Q5K(Blocks<blocks::BlockQ5K>),
-    Q6K(Blocks<blocks::BlockQ6K>),
+    Q4_0(Blocks<Q4_0>),
+    Q4_1(Blocks<Q4_1>),
+    Q5_0(Blocks<Q5_0>),
+    Q5_1(Blocks<Q5_1>),
+    Q8_0(Blocks<Q8_0>),
+    Q2K(Blocks<Q2K>),
+    Q3K(Blocks<Q3K>),
+    Q4K(Blocks<Q4K>),
+    Q5K(Blocks<Q5K>),
+    Q6K(Blocks<Q6K>),
     Iq4Nl(Blocks<Iq4Nl>),
     Iq4Xs(Blocks<Iq4Xs>),
     Mxfp4(Blocks<Mxfp4>),
@@ -82,7 +82,7 @@ pub(super) trait Stored: Sized {
 }
 
 macro_rules! stored {
-    ($($block:ty => $variant:ident, $elements:expr, $widen:expr;)*) => {
+    ($elements:expr, $widen:expr => $($block:ident as $variant:ident),*) => {
         $(impl Stored for $block {
             const ELEMENTS: usize = $elements;
 
@@ -97,33 +97,35 @@ macro_rules! stored {
     };
 }
 
-/// Types that candle converts.
-macro_rules! stored_as_in_candle {
-    ($($block:ty => $variant:ident,)*) => {
-        stored!($($block => $variant, <$block as GgmlType>::BLCK_SIZE, <$block as GgmlType>::to_float;)*);
-    };
+stored!(1, widen_floats => f32 as F32, f16 as F16, bf16 as BF16);
+stored!(
+    <Self as Format>::ELEMENTS, widen_quantised =>
+    Q4_0 as Q4_0, Q4_1 as Q4_1, Q5_0 as Q5_0, Q5_1 as Q5_1, Q8_0 as Q8_0, Q2K as Q2K, Q3K as Q3K, Q4K as Q4K, Q5K as Q5K, Q6K as Q6K,
+    Iq4Nl as Iq4Nl, Iq4Xs as Iq4Xs, Mxfp4 as Mxfp4
+);
+
+fn widen_floats<E: Element>(elements: &[E], out: &mut [f32]) {
+    for (out, element) in out.iter_mut().zip(elements) {
+        *out = element.to_single();
+    }
 }
 
-stored_as_in_candle!(
-    f32 => F32,
-    f16 => F16,
-    bf16 => BF16,
-    blocks::BlockQ4_0 => Q4_0,
-    blocks::BlockQ4_1 => Q4_1,
-    blocks::BlockQ5_0 => Q5_0,
-    blocks::BlockQ5_1 => Q5_1,
-    blocks::BlockQ8_0 => Q8_0,
-    blocks::BlockQ2K => Q2K,
-    blocks::BlockQ3K => Q3K,
-    blocks::BlockQ4K => Q4K,
-    blocks::BlockQ5K => Q5K,
-    blocks::BlockQ6K => Q6K,
-);
-stored!(
-    Iq4Nl => Iq4Nl, 32 * Iq4Nl::PARTS, table_blocks::widen;
-    Iq4Xs => Iq4Xs, 32 * Iq4Xs::PARTS, table_blocks::widen;
-    Mxfp4 => Mxfp4, 32 * Mxfp4::PARTS, table_blocks::widen;
-);
+fn widen_quantised<F: Format>(blocks: &[F], out: &mut [f32]) {
+    let (mut scales, mut minimums) = ([0.0; 16], [0.0; 16]);
+    let groups = F::ELEMENTS / F::GROUP;
+    for (block, out) in blocks.iter().zip(out.chunks_exact_mut(F::ELEMENTS)) {
+        block.scales_and_minimums(&mut scales[..groups], &mut minimums[..groups]);
+        for (part, out) in out.as_chunks_mut::<PART>().0.iter_mut().enumerate() {
+            for (i, (out, quant)) in out.iter_mut().zip(block.quants::<Scalar>(part)).enumerate() {
+                let group = (part * PART + i) / F::GROUP;
+                #[allow(clippy::cast_precision_loss, reason = "a quant has at most 8 bits")]
+                let multiple = (i32::from(quant) - F::ZERO) as f32;
+                let product = scales[group] * multiple;
+                *out = if F::HAS_MINIMUM { product + minimums[group] } else { product };
+            }
+        }
+    }
+}
 
 impl Weight {
     /// Takes a tensor in the mapped file and makes its pages resident.
@@ -261,7 +263,7 @@ fn touch(bytes: &[u8]) {
     const PAGE: usize = 4096;
     const SPAN: usize = 256 * PAGE;
     let mut sums = vec![0u8; bytes.len().div_ceil(SPAN)];
-    each_part(&mut sums, 1, bytes.len(), |span, sum| {
+    each_part::<Scalar, _>(&mut sums, 1, bytes.len(), |span, sum| {
         let end = bytes.len().min((span + 1) * SPAN);
         let pages = bytes[span * SPAN..end].iter().step_by(PAGE);
         sum[0] = pages.fold(0, |sum, byte| sum ^ byte);
@@ -271,69 +273,73 @@ fn touch(bytes: &[u8]) {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use candle_core::quantized::{GgmlType, k_quants};
+    use models::blocks::{IQ4_VALUES, MXFP4_VALUES};
+
     use super::*;
+
+    /// Blocks in memory.
+    fn copied<T>(bytes: &[u8]) -> Blocks<T> {
+        let words = bytes.chunks(8).map(|part| {
+            let mut word = [0; 8];
+            word[..part.len()].copy_from_slice(part);
+            u64::from_ne_bytes(word)
+        });
+        Blocks { bytes: Bytes::Copied(words.collect(), bytes.len()), kind: PhantomData }
+    }
 
     /// Numbers as a weight of this type, quantised by candle.
     pub(in crate::candle::cpu) fn quantised(dtype: DType, rows: usize, columns: usize, numbers: &[f32]) -> Weight {
-        fn of<T: GgmlType>(numbers: &[f32]) -> Blocks<T> {
+        fn of<T: GgmlType, B>(numbers: &[f32]) -> Blocks<B> {
             let mut blocks = vec![T::zeros(); numbers.len() / T::BLCK_SIZE];
             T::from_float(numbers, &mut blocks);
             let length = size_of_val(blocks.as_slice());
             // SAFETY: blocks are plain numbers without padding.
-            let bytes = unsafe { std::slice::from_raw_parts(blocks.as_ptr().cast::<u8>(), length) };
-            let words = bytes.chunks(8).map(|part| {
-                let mut word = [0; 8];
-                word[..part.len()].copy_from_slice(part);
-                u64::from_ne_bytes(word)
-            });
-            Blocks { bytes: Bytes::Copied(words.collect(), length), kind: PhantomData }
+            copied(unsafe { std::slice::from_raw_parts(blocks.as_ptr().cast::<u8>(), length) })
         }
-        /// Blocks of this number of bytes: `head` gets the largest of the numbers and makes the bytes before the quants and the scale of
+        /// Blocks of a number of parts: `head` gets the largest of the numbers and makes the bytes before the quants and the scale of
         /// all of them; quants are the nearest values of the table.
-        fn by_table<T: TableBlock>(numbers: &[f32], head: impl Fn(f32) -> (Vec<u8>, f32)) -> Blocks<T> {
+        fn by_table<B>(
+            numbers: &[f32],
+            (values, parts): ([i8; 16], usize),
+            head: impl Fn(f32) -> (Vec<u8>, f32),
+        ) -> Blocks<B> {
             let mut bytes = Vec::new();
-            for block in numbers.chunks(32 * T::PARTS) {
+            for block in numbers.chunks(32 * parts) {
                 let (start, scale) = head(block.iter().fold(0f32, |most, x| most.max(x.abs())));
                 bytes.extend(start);
                 let nearest = |x: f32| {
                     let distance = |value: i8| (x / scale - f32::from(value)).abs();
-                    (0u8..16).min_by(|a, b| {
-                        distance(T::VALUES[usize::from(*a)]).total_cmp(&distance(T::VALUES[usize::from(*b)]))
-                    })
+                    (0u8..16)
+                        .min_by(|a, b| distance(values[usize::from(*a)]).total_cmp(&distance(values[usize::from(*b)])))
                 };
                 for part in block.chunks(32) {
                     bytes.extend((0..16).map(|i| nearest(part[i]).unwrap() | nearest(part[i + 16]).unwrap() << 4));
                 }
             }
-            let length = bytes.len();
-            let words = bytes.chunks(8).map(|part| {
-                let mut word = [0; 8];
-                word[..part.len()].copy_from_slice(part);
-                u64::from_ne_bytes(word)
-            });
-            Blocks { bytes: Bytes::Copied(words.collect(), length), kind: PhantomData }
+            copied(&bytes)
         }
         let half = |x: f32| f16::from_f32(x).to_le_bytes().to_vec();
         let data = match dtype {
-            DType::F32 => Data::F32(of(numbers)),
-            DType::F16 => Data::F16(of(numbers)),
-            DType::BF16 => Data::BF16(of(numbers)),
-            DType::Q4_0 => Data::Q4_0(of(numbers)),
-            DType::Q4_1 => Data::Q4_1(of(numbers)),
-            DType::Q5_0 => Data::Q5_0(of(numbers)),
-            DType::Q5_1 => Data::Q5_1(of(numbers)),
-            DType::Q8_0 => Data::Q8_0(of(numbers)),
-            DType::Q2_K => Data::Q2K(of(numbers)),
-            DType::Q3_K => Data::Q3K(of(numbers)),
-            DType::Q4_K => Data::Q4K(of(numbers)),
-            DType::Q5_K => Data::Q5K(of(numbers)),
-            DType::Q6_K => Data::Q6K(of(numbers)),
-            DType::IQ4_NL => Data::Iq4Nl(by_table(numbers, |most| (half(most / 127.0), most / 127.0))),
+            DType::F32 => Data::F32(of::<f32, _>(numbers)),
+            DType::F16 => Data::F16(of::<f16, _>(numbers)),
+            DType::BF16 => Data::BF16(of::<bf16, _>(numbers)),
+            DType::Q4_0 => Data::Q4_0(of::<k_quants::BlockQ4_0, _>(numbers)),
+            DType::Q4_1 => Data::Q4_1(of::<k_quants::BlockQ4_1, _>(numbers)),
+            DType::Q5_0 => Data::Q5_0(of::<k_quants::BlockQ5_0, _>(numbers)),
+            DType::Q5_1 => Data::Q5_1(of::<k_quants::BlockQ5_1, _>(numbers)),
+            DType::Q8_0 => Data::Q8_0(of::<k_quants::BlockQ8_0, _>(numbers)),
+            DType::Q2_K => Data::Q2K(of::<k_quants::BlockQ2K, _>(numbers)),
+            DType::Q3_K => Data::Q3K(of::<k_quants::BlockQ3K, _>(numbers)),
+            DType::Q4_K => Data::Q4K(of::<k_quants::BlockQ4K, _>(numbers)),
+            DType::Q5_K => Data::Q5K(of::<k_quants::BlockQ5K, _>(numbers)),
+            DType::Q6_K => Data::Q6K(of::<k_quants::BlockQ6K, _>(numbers)),
+            DType::IQ4_NL => Data::Iq4Nl(by_table(numbers, (IQ4_VALUES, 1), |most| (half(most / 127.0), most / 127.0))),
             // Scales of 31: all six bits.
-            DType::IQ4_XS => Data::Iq4Xs(by_table(numbers, |most| {
+            DType::IQ4_XS => Data::Iq4Xs(by_table(numbers, (IQ4_VALUES, 8), |most| {
                 ([half(most / 127.0 / 31.0), vec![0xFF; 6]].concat(), most / 127.0)
             })),
-            DType::MXFP4 => Data::Mxfp4(by_table(numbers, |most| {
+            DType::MXFP4 => Data::Mxfp4(by_table(numbers, (MXFP4_VALUES, 1), |most| {
                 // The scale of the table of twice the values, a power of two: 12 of it are at least the largest.
                 let exponent = (most / 12.0).log2().ceil();
                 (vec![(exponent + 128.0) as u8], exponent.exp2())

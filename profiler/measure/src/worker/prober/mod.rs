@@ -9,7 +9,6 @@ mod team;
 use std::hint::black_box;
 use std::sync::Mutex;
 
-use engines::threads;
 use record::environment::Cache;
 use record::{CacheCeiling, CacheCeilings, Reason, Reasons, Recorded, Spread, ThreadCeilings};
 use statistics::median;
@@ -62,7 +61,7 @@ impl Prober {
             }
             Ok(rates)
         });
-        let compute = if dot::EXISTS { dots(team, SHORT_COMPUTE) } else { Ok(multiply_adds(team, SHORT_COMPUTE)) };
+        let compute = dots(team, SHORT_COMPUTE).or_else(|_| Ok(multiply_adds(team, SHORT_COMPUTE)));
         let middle = |rates: Result<Vec<f64>, Reason>| {
             Recorded::from(rates.and_then(|rates| median(&rates).ok_or_else(|| CLOCK.into())))
         };
@@ -82,7 +81,7 @@ fn all(caches: &[Cache], bytes: u64) -> ThreadCeilings {
     let copy = spread(memory::copy(team, bytes, MEMORY));
     let fma_f32 = spread(Ok(multiply_adds(team, COMPUTE)));
     let dot_i8 = spread(dots(team, COMPUTE));
-    let dispatch_s = spread(dispatch(team));
+    let dispatch_s = spread(Ok(dispatch(team)));
     let measured = levels(caches, team.size()).into_iter().map(|level| {
         let of_level = |read| CacheCeiling { level: level.level, size_bytes: level.size, read };
         (level.level, spread(cache(team, level)).map(of_level))
@@ -144,40 +143,36 @@ fn cache(team: Team, level: Level) -> Result<Vec<f64>, Reason> {
 
 /// Floating-point operations per second: `threads x operations of a pass / time of a pass`.
 fn multiply_adds(team: Team, effort: Effort) -> Vec<f64> {
+    let kernel = fma::Loop::best();
     let seconds = repeat(effort, |passes| {
         team.run(|_| {
-            black_box(fma::run(passes));
+            black_box(kernel.run(passes));
         });
     });
-    rates(fma::OPS * team.size() as u64, &seconds)
+    rates(kernel.operations() * team.size() as u64, &seconds)
 }
 
 /// 8-bit operations per second, in the same way.
 fn dots(team: Team, effort: Effort) -> Result<Vec<f64>, Reason> {
-    if !dot::EXISTS {
-        return Err(dot::ABSENT.into());
-    }
+    let kernel = dot::Loop::best().ok_or(dot::ABSENT)?;
     let seconds = repeat(effort, |passes| {
         team.run(|_| {
-            black_box(dot::run(passes));
+            black_box(kernel.run(passes));
         });
     });
-    Ok(rates(dot::OPS * team.size() as u64, &seconds))
+    Ok(rates(kernel.operations() * team.size() as u64, &seconds))
 }
 
 /// Seconds to start empty work on all threads and to wait for its end, many times in a row, so that the threads are still waiting in
 /// their loop, as between two operations of a decoder.
-fn dispatch(team: Team) -> Result<Vec<f64>, Reason> {
-    if !threads::IS_POOL {
-        return Err("this build has no engine with a thread pool (cargo feature candle)".into());
-    }
-    Ok(repeat(DISPATCH, |passes| {
+fn dispatch(team: Team) -> Vec<f64> {
+    repeat(DISPATCH, |passes| {
         for _ in 0..passes {
             team.run(|member| {
                 black_box(member);
             });
         }
-    }))
+    })
 }
 
 fn machine_wide(folder: &std::path::Path) -> MachineCeilings {
@@ -213,7 +208,7 @@ mod tests {
     fn every_limit_has_a_value_or_a_reason() {
         let cache = |level, bytes| Cache { level, kind: CacheKind::Unified, bytes, instances: 1 };
         let found = all(&[cache(1, 256 << 10), cache(2, 0)], 8 << 20);
-        assert_eq!(found.threads, threads::count());
+        assert_eq!(found.threads, engines::threads::count());
         let fields = [
             ("memory_read", &found.memory_read),
             ("memory_read_huge", &found.memory_read_huge),
@@ -233,7 +228,7 @@ mod tests {
         }
         assert_eq!(found.caches.len(), 1, "{found:?}");
         assert!(found.caches.reason_of(2).is_some());
-        assert_eq!(found.dot_i8.is_present(), dot::EXISTS);
+        assert_eq!(found.dot_i8.is_present(), dot::Loop::best().is_some());
         assert_eq!(all(&[], 8 << 20).caches.reason().unwrap(), &"the system does not report its caches");
     }
 

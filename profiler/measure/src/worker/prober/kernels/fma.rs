@@ -1,4 +1,4 @@
-//! Fused multiply-adds in f32, enough independent ones to hide the latency.
+//! Fused multiply-adds in f32, enough independent ones to hide the latency, with the widest instructions of the processor.
 //!
 //! The vector instructions are named explicitly, because the compiler uses half of the register width on some processors, while the
 //! kernels of engines use all of it.
@@ -15,25 +15,58 @@ const CHAINS: usize = 12;
 const FACTOR: f32 = 0.5;
 const SUMMAND: f32 = 0.5;
 
-/// Floating-point operations of one pass: a multiply-add is two.
-pub(in crate::worker::prober) const OPS: u64 = (CHAINS * lanes::WIDTH * 2) as u64;
+/// A loop with some instructions of the processor.
+#[derive(Clone, Copy)]
+pub(in crate::worker::prober) struct Loop {
+    /// Elements of a register.
+    width: usize,
+    run: fn(u64, f32, f32) -> f32,
+}
 
-/// Runs `passes` passes of `a <- a x 0.5 + 0.5` on every element, from 0; returns their sum.
-#[inline(never)]
-pub(in crate::worker::prober) fn run(passes: u64) -> f32 {
-    let (factor, summand) = (black_box(FACTOR), black_box(SUMMAND));
-    lanes::run(passes, factor, summand)
+impl Loop {
+    /// The loops of this processor, the best one first.
+    fn all() -> Vec<Self> {
+        let mut all = Vec::new();
+        #[cfg(target_arch = "x86_64")]
+        {
+            if is_x86_feature_detected!("avx512f") {
+                all.push(Self { width: avx512::WIDTH, run: avx512::run });
+            }
+            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+                all.push(Self { width: avx2::WIDTH, run: avx2::run });
+            }
+        }
+        #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
+        all.push(Self { width: neon::WIDTH, run: neon::run });
+        all.push(Self { width: plain::WIDTH, run: plain::run });
+        all
+    }
+
+    /// The best one of this processor.
+    pub(in crate::worker::prober) fn best() -> Self {
+        Self::all()[0]
+    }
+
+    /// Floating-point operations of one pass: a multiply-add is two.
+    pub(in crate::worker::prober) const fn operations(self) -> u64 {
+        (CHAINS * self.width * 2) as u64
+    }
+
+    /// Runs `passes` passes of `a <- a x 0.5 + 0.5` on every element, from 0; returns their sum.
+    pub(in crate::worker::prober) fn run(self, passes: u64) -> f32 {
+        (self.run)(passes, black_box(FACTOR), black_box(SUMMAND))
+    }
 }
 
 /// 512 bits.
-#[cfg(all(target_arch = "x86_64", target_feature = "avx512f"))]
-mod lanes {
+#[cfg(target_arch = "x86_64")]
+mod avx512 {
     use std::arch::x86_64::{_mm512_add_ps, _mm512_fmadd_ps, _mm512_reduce_add_ps, _mm512_set1_ps, _mm512_setzero_ps};
 
     pub(super) const WIDTH: usize = 16;
 
     pub(super) fn run(passes: u64, factor: f32, summand: f32) -> f32 {
-        // SAFETY: the build is for a processor that has it, says the condition on this module.
+        // SAFETY: `Loop::all` lists this function where the processor has the feature.
         unsafe { vectors(passes, factor, summand) }
     }
 
@@ -51,8 +84,8 @@ mod lanes {
 }
 
 /// 256 bits.
-#[cfg(all(target_arch = "x86_64", target_feature = "avx2", target_feature = "fma", not(target_feature = "avx512f")))]
-mod lanes {
+#[cfg(target_arch = "x86_64")]
+mod avx2 {
     use std::arch::x86_64::{
         _mm_add_ps, _mm_cvtss_f32, _mm_hadd_ps, _mm256_add_ps, _mm256_castps256_ps128, _mm256_extractf128_ps,
         _mm256_fmadd_ps, _mm256_set1_ps, _mm256_setzero_ps,
@@ -61,7 +94,7 @@ mod lanes {
     pub(super) const WIDTH: usize = 8;
 
     pub(super) fn run(passes: u64, factor: f32, summand: f32) -> f32 {
-        // SAFETY: the build is for a processor that has both, says the condition on this module.
+        // SAFETY: `Loop::all` lists this function where the processor has both features.
         unsafe { vectors(passes, factor, summand) }
     }
 
@@ -83,7 +116,7 @@ mod lanes {
 
 /// 128 bits; every AArch64 processor of interest has it.
 #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
-mod lanes {
+mod neon {
     use std::arch::aarch64::{vaddq_f32, vaddvq_f32, vdupq_n_f32, vfmaq_f32};
 
     pub(super) const WIDTH: usize = 4;
@@ -107,14 +140,10 @@ mod lanes {
 }
 
 /// Without known vector instructions.
-#[cfg(not(any(
-    all(target_arch = "x86_64", target_feature = "avx512f"),
-    all(target_arch = "x86_64", target_feature = "avx2", target_feature = "fma"),
-    all(target_arch = "aarch64", target_feature = "neon")
-)))]
-mod lanes {
+mod plain {
     pub(super) const WIDTH: usize = 8;
 
+    #[inline(never)]
     pub(super) fn run(passes: u64, factor: f32, summand: f32) -> f32 {
         let mut chains = [[0.0_f32; WIDTH]; super::CHAINS];
         for _ in 0..passes {
@@ -132,10 +161,14 @@ mod tests {
 
     #[test]
     fn every_pass_is_computed() {
-        for passes in [0, 1, 2, 3, 10] {
-            let one = (0..passes).fold(0.0_f32, |a, _| a.mul_add(FACTOR, SUMMAND));
-            let all = one * (OPS / 2) as f32;
-            assert!((run(passes) - all).abs() < 1e-3 * all.max(1.0), "{passes} passes: {} and {all}", run(passes));
+        for kernel in Loop::all() {
+            for passes in [0, 1, 2, 3, 10] {
+                let one = (0..passes).fold(0.0_f32, |a, _| a.mul_add(FACTOR, SUMMAND));
+                let all = one * (kernel.operations() / 2) as f32;
+                let found = kernel.run(passes);
+                let width = kernel.width;
+                assert!((found - all).abs() < 1e-3 * all.max(1.0), "{width} wide, {passes} passes: {found} and {all}");
+            }
         }
     }
 }
