@@ -96,7 +96,7 @@ impl FittedModels {
         let all = || seen.iter().flat_map(|seen| &seen.cases);
         let same = all().any(|case| case.threads == threads);
         let cases: Vec<_> = all().filter(|case| !same || case.threads == threads).collect();
-        let mut points: BTreeMap<Key, Vec<TrainingPoint>> = BTreeMap::new();
+        let mut points: BTreeMap<Key, Vec<TrainingPoint<'_>>> = BTreeMap::new();
         let mut gaps: BTreeMap<ForwardPass, Vec<f64>> = BTreeMap::new();
         let mut spreads: BTreeMap<ForwardPass, Vec<f64>> = BTreeMap::new();
         let mut rates = Rates::default();
@@ -104,8 +104,8 @@ impl FittedModels {
             for Observation { call, seconds, share, memory } in &case.ops {
                 let value = seconds * basis.factor_from(&case.basis, *memory);
                 rates.add(call, value, *share);
-                let point = Point { features: call.features.clone(), value, weight: *share };
-                points.entry(call.key).or_default().push(TrainingPoint { call: call.clone(), point });
+                let point = Point { group: None, features: call.features.clone(), value, weight: *share };
+                points.entry(call.key).or_default().push(TrainingPoint { call, point });
             }
             for (pass, gap) in &case.gaps {
                 gaps.entry(*pass).or_default().push(gap * basis.factor_from(&case.basis, 0.0));
@@ -394,14 +394,14 @@ fn missing(call: &Call) -> Reason {
 }
 
 /// A call with its measured time.
-struct TrainingPoint {
-    call: Call,
-    point: Point,
+struct TrainingPoint<'a> {
+    call: &'a Call,
+    point: Point<'a>,
 }
 
 impl FittedCost {
-    fn of(points: &[TrainingPoint]) -> Option<Self> {
-        let all: Vec<Point> = points.iter().map(|training| training.point.clone()).collect();
+    fn of(points: &[TrainingPoint<'_>]) -> Option<Self> {
+        let all: Vec<Point<'_>> = points.iter().map(|training| training.point.clone()).collect();
         let fit = fit(&all)?;
         let mut ratios: BTreeMap<OpKind, (f64, f64, f64)> = BTreeMap::new();
         for TrainingPoint { call, point } in points {
@@ -433,17 +433,20 @@ fn range(values: impl Iterator<Item = f64>) -> (f64, f64) {
     values.fold((f64::INFINITY, 0.0), |(least, most), value| (least.min(value), most.max(value)))
 }
 
-/// A fit of a figure that grows with vocabulary (tokenizer) and file.
+/// A fit of a figure that grows with vocabulary (tokenizer) and file. All cases of a model have one vocabulary and one file: they repeat one
+/// measurement.
 fn fit_footprint(
     seen: &[RunObservations],
     value: fn(&Footprint) -> Option<f64>,
     features: fn(f64, f64) -> [f64; 3],
 ) -> Option<Fit> {
-    let point = |footprint: &Footprint| {
-        let value = value(footprint).filter(|value| *value > 0.0)?;
-        Some(Point { features: features(footprint.vocab, footprint.file_bytes).to_vec(), value, weight: 1.0 })
-    };
-    fit(&seen.iter().flat_map(|seen| &seen.footprints).filter_map(point).collect::<Vec<_>>())
+    let mut points = Vec::new();
+    for footprint in seen.iter().flat_map(|seen| &seen.footprints) {
+        let Some(value) = value(footprint).filter(|value| *value > 0.0) else { continue };
+        let features = features(footprint.vocab, footprint.file_bytes).to_vec();
+        points.push(Point { group: Some(&footprint.model), features, value, weight: 1.0 });
+    }
+    fit(&points)
 }
 
 /// The features of [`FittedModels::overhead`]: the program, then the tokenizer, then what an engine keeps of the file.

@@ -93,8 +93,9 @@ pub(super) struct TokenOverhead {
 }
 
 /// Memory and loading of a case.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Footprint {
+    pub(super) model: String,
     pub(super) file_bytes: f64,
     pub(super) vocab: f64,
     /// Peak resident memory less file, cache in use, activations, logits and copies of weights.
@@ -199,6 +200,7 @@ impl SampleObservations {
         });
         let copies = weight_use.copied_bytes(spec, subject.types).as_f64();
         let footprint = case.memory.file_bytes.value().map(|file_bytes| Footprint {
+            model: case.model.clone(),
             file_bytes: file_bytes as f64,
             vocab: spec.vocab as f64,
             overhead: first
