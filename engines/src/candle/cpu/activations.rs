@@ -1,12 +1,11 @@
 //! Activations as signed bytes, for products with quantised weights.
 #![allow(unsafe_code, reason = "threads write parts of buffers that do not overlap")]
 
-use std::any::TypeId;
 use std::ops::Range;
 
 use half::f16;
 
-use super::formats::{Blocking, Format};
+use super::formats::{Blocking, Grouping};
 use super::pool::{Parts, each_if_worth};
 use super::simd::{PART, Simd};
 use super::tiles::Tiles;
@@ -47,8 +46,8 @@ pub(super) struct Activations {
     sums: Vec<[i16; 16]>,
     /// The same rows for products with panels of weights.
     tiles: Tiles,
-    /// The kind of tiles that contain all rows in their order; `None` for others.
-    tiles_of: Option<TypeId>,
+    /// The weights for which the tiles contain all rows in their order; `None` for others.
+    tiles_of: Option<Grouping>,
 }
 
 /// One row of activations. The fields of the other blocking are empty.
@@ -121,28 +120,27 @@ impl Activations {
         }
     }
 
-    /// All rows, which are `width` wide, in tiles for panels of weights of the type `F`.
-    pub(super) fn all_in_tiles<S: Simd, F: Format>(&mut self, width: usize) -> &Tiles {
-        let kind = TypeId::of::<(S, F)>();
-        if self.tiles_of != Some(kind) {
+    /// All rows, which are `width` wide, in tiles for panels of such weights.
+    pub(super) fn all_in_tiles<S: Simd>(&mut self, width: usize, grouping: Grouping) -> &Tiles {
+        if self.tiles_of != Some(grouping) {
             let rows = self.parts.len() * PART / width;
-            self.in_tiles::<S, F>(width, std::iter::once(0..rows), |row| row);
-            self.tiles_of = Some(kind);
+            self.in_tiles::<S>(width, grouping, std::iter::once(0..rows), |row| row);
+            self.tiles_of = Some(grouping);
         }
         &self.tiles
     }
 
     /// Groups of rows in tiles: row `i` of the groups is row `row(i)` of the activations.
-    pub(super) fn in_tiles<S: Simd, F: Format>(
+    pub(super) fn in_tiles<S: Simd>(
         &mut self,
         width: usize,
+        grouping: Grouping,
         groups: impl Iterator<Item = Range<usize>>,
         row: impl Fn(usize) -> usize + Sync,
-    ) -> &Tiles {
+    ) {
         let mut tiles = std::mem::take(&mut self.tiles);
-        tiles.fill::<S, F>(width, groups, |i| self.row(row(i), width));
+        tiles.fill::<S>(width, grouping, groups, |i| self.row(row(i), width));
         (self.tiles, self.tiles_of) = (tiles, None);
-        &self.tiles
     }
 
     /// The tiles of the last call.

@@ -98,22 +98,22 @@ impl<'a> Products<'a> {
         let (k, per_row) = (self.inputs, self.inputs / <F as Format>::ELEMENTS);
         let x = x.quantised::<S>(F::BLOCKING);
         if self.routing.groups().iter().any(|group| group.pairs.len() >= MANY_ROWS) {
-            x.in_tiles::<S, F>(k, self.routing.groups().iter().map(|group| group.pairs.clone()), |pair| self.row(pair));
+            let groups = self.routing.groups().iter().map(|group| group.pairs.clone());
+            x.in_tiles::<S>(k, F::GROUPING, groups, |pair| self.row(pair));
         }
         let x = &*x;
         self.tiles::<S>(out, |group, columns, out| {
             let Group { expert, pairs } = &self.routing.groups()[group];
-            let w: &[F] = experts[*expert];
-            let w = |row: usize| &w[row * per_row..][..per_row];
+            let w = &experts[*expert][columns.start * per_row..columns.end * per_row];
             if pairs.len() < MANY_ROWS {
                 for pair in pairs.clone() {
                     let out = out.of_pair(pair, columns.clone());
-                    one_row::<S, F>(|row| w(columns.start + row), x.row(self.row(pair), k), out);
+                    one_row::<S, F>(w, per_row, x.row(self.row(pair), k), out);
                 }
                 return;
             }
             let store = |pair: usize, outputs: &[f32]| out.store(pair, columns.start, outputs);
-            panel::products::<S, F>(w, columns.clone(), x.tiles().of_group(group), store);
+            panel::products::<S, F>(w, per_row, x.tiles().of_group(group), store);
         });
     }
 

@@ -34,15 +34,16 @@ fn quantised<S: Simd, F: RowProducts>(x: &mut Rows, weight: &Weight, w: &[F], ou
     let (m, k, n) = (x.count(), weight.columns, weight.rows);
     let per_row = k / F::ELEMENTS;
     let x = x.quantised::<S>(F::BLOCKING);
-    let w = |row: usize| &w[row * per_row..][..per_row];
     if m < MANY_ROWS {
         for (row, out) in out.chunks_exact_mut(n).enumerate() {
             let x = x.row(row, k);
-            each_range::<S, _>(out, n * k, |rows, out| one_row::<S, F>(|row| w(rows.start + row), x, out));
+            each_range::<S, _>(out, n * k, |rows, out| {
+                one_row::<S, F>(&w[rows.start * per_row..rows.end * per_row], per_row, x, out);
+            });
         }
         return;
     }
-    let tiles = x.all_in_tiles::<S, F>(k).of_group(0);
+    let tiles = x.all_in_tiles::<S>(k, F::GROUPING).of_group(0);
     let panels = n.div_ceil(LANES);
     let parts = (threads() * ITEMS_PER_THREAD).div_ceil(panels).min(tiles.len());
     let per_part = tiles.len().div_ceil(parts);
@@ -50,7 +51,7 @@ fn quantised<S: Simd, F: RowProducts>(x: &mut Rows, weight: &Weight, w: &[F], ou
     each::<S>(parts * panels, |items| {
         for item in items {
             let first = item % panels * LANES;
-            let columns = first..n.min(first + LANES);
+            let w = &w[first * per_row..n.min(first + LANES) * per_row];
             let store = |row: usize, outputs: &[f32]| {
                 // SAFETY: the rows of this part of the tiles, and the columns of this panel; no other item has both.
                 let out = unsafe { out.part(row * n + first..row * n + first + outputs.len()) };
@@ -58,7 +59,7 @@ fn quantised<S: Simd, F: RowProducts>(x: &mut Rows, weight: &Weight, w: &[F], ou
             };
             let start = (item / panels * per_part).min(tiles.len());
             let tiles = &tiles[start..tiles.len().min(start + per_part)];
-            panel::products::<S, F>(w, columns, tiles, store);
+            panel::products::<S, F>(w, per_row, tiles, store);
         }
     });
 }

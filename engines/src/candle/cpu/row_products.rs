@@ -18,23 +18,24 @@ pub(super) trait RowProducts: Format {
     fn row_products<S: Simd, const R: usize>(w: [&[Self]; R], x: Row<'_>) -> [f32; R];
 }
 
-/// The products of `out.len()` rows of weights with one row of activations.
+/// The products of `out.len()` rows of weights, `per_row` blocks each, with one row of activations.
 ///
 /// Rows that are multiplied together are far from each other: the processor's prefetchers follow streams in different pages, and lose
 /// those that alternate within a page.
-#[inline(always)]
-pub(super) fn one_row<'a, S: Simd, F: RowProducts>(w: impl Fn(usize) -> &'a [F], x: Row<'_>, out: &mut [f32]) {
+pub(super) fn one_row<S: Simd, F: RowProducts>(w: &[F], per_row: usize, x: Row<'_>, out: &mut [f32]) {
+    let stride = out.len() / TOGETHER;
     let work = |out: &mut [f32]| {
-        let stride = out.len() / TOGETHER;
         let (first, second) = out.split_at_mut(stride);
-        for (row, (first, second)) in first.iter_mut().zip(&mut *second).enumerate() {
-            [*first, *second] = F::row_products::<S, TOGETHER>([w(row), w(row + stride)], x);
+        let (of_first, of_second) = w.split_at(stride * per_row);
+        let rows = of_first.chunks_exact(per_row).zip(of_second.chunks_exact(per_row));
+        for ((first, second), (of_first, of_second)) in first.iter_mut().zip(second).zip(rows) {
+            [*first, *second] = F::row_products::<S, TOGETHER>([of_first, of_second], x);
         }
     };
     S::call(&work, &mut *out);
     if !out.len().is_multiple_of(TOGETHER) {
         let last = out.len() - 1;
-        [out[last]] = S::call(&|w| F::row_products::<S, 1>([w], x), w(last));
+        [out[last]] = S::call(&|w| F::row_products::<S, 1>([w], x), &w[last * per_row..][..per_row]);
     }
 }
 

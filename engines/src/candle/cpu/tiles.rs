@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::activations::Row;
-use super::formats::{Blocking, Format};
+use super::formats::{Blocking, Grouping};
 use super::pool::each_part;
 use super::simd::{PART, Simd};
 
@@ -31,9 +31,12 @@ pub(super) struct Tile {
 }
 
 impl Tiles {
+    /// The most rows of a tile.
+    pub(super) const HIGHEST: usize = 8;
+
     /// The rows of a tile.
     pub(super) const fn height<S: Simd>() -> usize {
-        if S::MANY_REGISTERS { 8 } else { 4 }
+        if S::MANY_REGISTERS { Self::HIGHEST } else { 4 }
     }
 
     /// The tiles of a group.
@@ -42,9 +45,10 @@ impl Tiles {
     }
 
     /// Fills tiles with groups of rows.
-    pub(super) fn fill<'a, S: Simd, F: Format>(
+    pub(super) fn fill<'a, S: Simd>(
         &mut self,
         width: usize,
+        grouping: Grouping,
         groups: impl Iterator<Item = Range<usize>>,
         row: impl Fn(usize) -> Row<'a> + Sync,
     ) {
@@ -64,26 +68,26 @@ impl Tiles {
         let tiles = &mut self.tiles[..count];
         each_part::<S, _>(tiles, 1, count * Self::height::<S>() * width, |_, tiles| {
             for tile in tiles {
-                tile.fill::<S, F>(width, &row);
+                tile.fill(width, grouping, Self::height::<S>(), &row);
             }
         });
     }
 }
 
 impl Tile {
-    #[inline(always)]
-    fn fill<'a, S: Simd, F: Format>(&mut self, width: usize, row: &impl Fn(usize) -> Row<'a>) {
-        let height = Tiles::height::<S>();
-        let groups = width / F::GROUP;
+    /// Fills a tile of `height` rows.
+    fn fill<'a>(&mut self, width: usize, grouping: Grouping, height: usize, row: &impl Fn(usize) -> Row<'a>) {
+        let Grouping { blocking, size, zero, has_minimum, .. } = grouping;
+        let groups = width / size;
         self.words.clear();
         self.words.resize(width / 4 * height, [0; 4]);
         self.offsets.clear();
         self.offsets.resize(groups * height, 0);
         self.scales.clear();
         self.weights.clear();
-        self.weights.resize(if F::HAS_MINIMUM { groups * height } else { 0 }, 0.0);
+        self.weights.resize(if has_minimum { groups * height } else { 0 }, 0.0);
         self.scales.resize(
-            match F::BLOCKING {
+            match blocking {
                 Blocking::Small => width / PART,
                 Blocking::Super => width / 256,
             } * height,
@@ -93,29 +97,29 @@ impl Tile {
             for (word, words) in x.parts.iter().flat_map(|part| &part.0).zip(self.words.chunks_exact_mut(height)) {
                 words[m] = *word;
             }
-            match F::BLOCKING {
+            match blocking {
                 Blocking::Small => {
                     for (group, [scale, weighted]) in x.with_minimum.iter().enumerate() {
                         self.scales[group * height + m] = *scale;
-                        if F::HAS_MINIMUM {
+                        if has_minimum {
                             self.weights[group * height + m] = *weighted;
                         }
                     }
-                    if F::ZERO != 0 {
+                    if zero != 0 {
                         for (group, part) in x.parts.iter().enumerate() {
                             let sum: i32 = part.0.as_flattened().iter().map(|q| i32::from(*q)).sum();
-                            self.offsets[group * height + m] = -F::ZERO * sum;
+                            self.offsets[group * height + m] = -zero * sum;
                         }
                     }
                 }
                 Blocking::Super => {
                     for (block, (scale, sums)) in x.scales.iter().zip(x.sums).enumerate() {
                         self.scales[block * height + m] = *scale;
-                        for (at, sums) in sums.chunks_exact(F::GROUP / 16).enumerate() {
+                        for (at, sums) in sums.chunks_exact(size / 16).enumerate() {
                             let sum: i32 = sums.iter().map(|sum| i32::from(*sum)).sum();
-                            let at = (block * (256 / F::GROUP) + at) * height + m;
-                            self.offsets[at] = -F::ZERO * sum;
-                            if F::HAS_MINIMUM {
+                            let at = (block * (256 / size) + at) * height + m;
+                            self.offsets[at] = -zero * sum;
+                            if has_minimum {
                                 #[allow(clippy::cast_precision_loss, reason = "the sum of 32 bytes is exact")]
                                 {
                                     self.weights[at] = sum as f32;

@@ -23,6 +23,20 @@ pub(super) enum Blocking {
     Super,
 }
 
+/// How the weights of a type are grouped: all that products with panels depend on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Grouping {
+    pub(super) blocking: Blocking,
+    /// Weights of a group.
+    pub(super) size: usize,
+    /// The zero point.
+    pub(super) zero: i32,
+    /// Whether groups have a minimum.
+    pub(super) has_minimum: bool,
+    /// The bits of quants.
+    pub(super) width: Width,
+}
+
 /// A type of blocks of weights. All bit patterns are valid, and there is no padding.
 pub(super) trait Format: Copy + Send + Sync + 'static {
     /// Weights of a block.
@@ -37,6 +51,14 @@ pub(super) trait Format: Copy + Send + Sync + 'static {
     const WIDTH: Width;
     /// The activations.
     const BLOCKING: Blocking;
+    /// The same together.
+    const GROUPING: Grouping = Grouping {
+        blocking: Self::BLOCKING,
+        size: Self::GROUP,
+        zero: Self::ZERO,
+        has_minimum: Self::HAS_MINIMUM,
+        width: Self::WIDTH,
+    };
 
     /// The unsigned quants of 32 successive weights.
     fn quants<S: Simd>(&self, part: usize) -> S::Bytes;
