@@ -3,7 +3,7 @@
 use crate::worker_pool::pool;
 
 /// The environment variables that set the number of threads. They are read once, before the first use.
-pub const VARIABLES: [&str; 2] = ["CANDLE_NUM_THREADS", "RAYON_NUM_THREADS"];
+pub const VARIABLES: [&str; 2] = crate::worker_pool::VARIABLES;
 
 /// The number of threads, including the calling thread.
 #[must_use]

@@ -11,14 +11,15 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError, TryLockError};
 use std::thread::{self, Thread};
-use std::time::{Duration, Instant};
 
-use crate::threads::VARIABLES;
+/// The environment variables that set the number of threads. They are read once, before the first use.
+pub(crate) const VARIABLES: [&str; 2] = ["CANDLE_NUM_THREADS", "RAYON_NUM_THREADS"];
 
-/// How long a worker waits for work without sleeping. Between two parallel parts of a token pass at most some tens of microseconds.
-const SPIN_FOR_WORK: Duration = Duration::from_micros(200);
-/// How long a call waits for the workers' last pieces without sleeping.
-const SPIN_FOR_END: Duration = Duration::from_micros(20);
+/// How often a worker looks for work before it sleeps: 100 to 400 microseconds, by the duration of the processor's pause. Between two
+/// parallel parts of a token pass at most some tens of microseconds.
+const LOOKS_FOR_WORK: u32 = 10_000;
+/// How often a call looks for the end of the workers' last pieces before it sleeps: 10 to 40 microseconds.
+const LOOKS_FOR_END: u32 = 1_000;
 /// Pieces per thread of a call: few enough that taking them costs nothing, and enough that threads end together.
 const PIECES_PER_THREAD: usize = 8;
 
@@ -178,7 +179,7 @@ impl WorkerPool {
         self.open(&job);
         let closing = Closing { pool: self, job: &job };
         work(last);
-        while !spin_until(SPIN_FOR_END, || left.load(Ordering::Acquire) >= last) {
+        while !spin_until(LOOKS_FOR_END, || left.load(Ordering::Acquire) >= last) {
             thread::yield_now();
         }
         drop(closing);
@@ -211,7 +212,7 @@ impl WorkerPool {
         let state = State(shared.state.fetch_and(!State::OPEN, Ordering::AcqRel));
         if state.inside() > 0 {
             let is_empty = || State(shared.state.load(Ordering::SeqCst)).inside() == 0;
-            if !spin_until(SPIN_FOR_END, is_empty) {
+            if !spin_until(LOOKS_FOR_END, is_empty) {
                 *shared.caller.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread::current());
                 loop {
                     shared.caller.sleeps.store(true, Ordering::SeqCst);
@@ -281,7 +282,7 @@ impl Shared {
             let state = State(self.state.load(Ordering::SeqCst));
             state.is_open() && state.job() != last
         };
-        if spin_until(SPIN_FOR_WORK, is_new) {
+        if spin_until(LOOKS_FOR_WORK, is_new) {
             return;
         }
         loop {
@@ -306,26 +307,22 @@ impl Shared {
     }
 }
 
-/// Waits at most `limit`, without sleeping; returns whether `is_done` became true.
-fn spin_until(limit: Duration, is_done: impl Fn() -> bool) -> bool {
-    const LOOKS: usize = 64;
-    #[allow(clippy::disallowed_methods, reason = "how long a thread waits is no measurement, and never virtual")]
-    let start = Instant::now();
-    loop {
-        for _ in 0..LOOKS {
-            if is_done() {
-                return true;
-            }
-            std::hint::spin_loop();
+/// Looks at most `looks` times, without sleeping; returns whether `is_done` became true. It counts instead of reading the clock, which may be
+/// virtual.
+fn spin_until(looks: u32, is_done: impl Fn() -> bool) -> bool {
+    for _ in 0..looks {
+        if is_done() {
+            return true;
         }
-        if start.elapsed() >= limit {
-            return false;
-        }
+        std::hint::spin_loop();
     }
+    false
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn sum(pool: &WorkerPool, items: usize) -> usize {

@@ -82,6 +82,17 @@ mod tests {
         assert!(three.check_layers(3).is_ok());
         insta::assert_snapshot!(three.check_layers(2).unwrap_err().with_advice(), @"engine candle does not support the value `3` of `extra_mlp`; give at most 2, the number of layers of the model");
         insta::assert_snapshot!(new("extra_mlp", "-1").unwrap_err().with_advice(), @"engine candle does not support the value `-1` of `extra_mlp`; give a count of layers, such as 3");
-        insta::assert_snapshot!(new("extra", "1").unwrap_err().with_advice(), @"engine candle does not support the setting `extra`; its settings: extra_mlp=a count of layers");
+        insta::assert_snapshot!(new("extra", "1").unwrap_err().with_advice(), @"engine candle does not support the setting `extra`; its settings: extra_mlp=a count of layers, instructions=an instruction set");
+    }
+    #[test]
+    fn instructions_are_those_of_the_processor() {
+        let new = |value: &str| {
+            Settings::new(&[("instructions".to_owned(), Sensitive::setting("instructions", value))].into())
+        };
+        for level in Level::available() {
+            assert_eq!(new(level.name()).unwrap().instructions, Some(level));
+        }
+        let error = new("mmx").unwrap_err().with_advice().to_string();
+        assert!(error.contains("the value `mmx` of `instructions`; this processor has scalar"), "{error}");
     }
 }

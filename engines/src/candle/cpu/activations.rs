@@ -5,20 +5,16 @@ use std::ops::Range;
 
 use half::f16;
 
+use super::activation_row::Row;
 use super::formats::{Blocking, Grouping};
 use super::pool::{Parts, each_if_worth};
-use super::simd::{PART, Simd};
+use super::simd::{PART, Part, Simd};
 use super::tiles::Tiles;
 
 /// Activations of a block with one scale in [`Blocking::Super`].
 const SUPERBLOCK: usize = 256;
 /// Activations that a thread converts together.
 const SPAN: usize = 8 * SUPERBLOCK;
-
-/// 32 activations in words of four; aligned so that a register is loaded from one cache line.
-#[derive(Clone, Copy, Debug, Default)]
-#[repr(C, align(32))]
-pub(in super::super) struct Part(pub(super) [[i8; 4]; PART / 4]);
 
 /// The scales of a block of 32, in the types and the order that a dot product needs. With `d = max |x| / 127`, rounded to f16, and `q =
 /// round(x / d)`, ties to even. Source: `quantize_row_q8_1` of ggml-cpu.
@@ -48,16 +44,6 @@ pub(super) struct Activations {
     tiles: Tiles,
     /// The weights for which the tiles contain all rows in their order; `None` for others.
     tiles_of: Option<Grouping>,
-}
-
-/// One row of activations. The fields of the other blocking are empty.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Row<'a> {
-    pub(super) parts: &'a [Part],
-    pub(super) with_minimum: &'a [[f32; 2]],
-    pub(super) with_eight: &'a [[f32; 2]],
-    pub(super) scales: &'a [f32],
-    pub(super) sums: &'a [[i16; 16]],
 }
 
 impl Activations {

@@ -1,5 +1,6 @@
 //! The decoder's kernels on the CPU: weights in the mapped file, activations in reused buffers, all threads of candle's pool.
 
+mod activation_row;
 mod activations;
 mod attention;
 mod cache;

@@ -3,7 +3,7 @@
 //! In each block the products are summed exactly in integers; the sums are scaled and added in f32, in eight lanes, in one order on all
 //! processors.
 
-use super::activations::Row;
+use super::activation_row::Row;
 use super::formats::{
     Format, Iq4Nl, Iq4Xs, Mxfp4, Q2K, Q3K, Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0, Scales, Small, Superblock,
 };
@@ -61,7 +61,8 @@ fn small<S: Simd, F: Small, const R: usize>(w: [&[F]; R], x: Row<'_>) -> [f32; R
     for block in 0..blocks {
         for part in 0..F::PARTS {
             let at = block * F::PARTS + part;
-            let (of_x, quants) = (S::factors(F::of_activations(&x, at)), S::activations(&x.parts[at]));
+            let of_x = if F::WITH_EIGHT { &x.with_eight[at] } else { &x.with_minimum[at] };
+            let (of_x, quants) = (S::factors(of_x), S::activations(&x.parts[at]));
             for r in 0..R {
                 let w = &w[r][block];
                 let factors = w.factors::<S>(part);

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::activations::Row;
+use super::activation_row::Row;
 use super::formats::{Blocking, Grouping};
 use super::pool::each_part;
 use super::simd::{PART, Simd};

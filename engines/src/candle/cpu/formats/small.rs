@@ -3,7 +3,6 @@
 use half::f16;
 
 use super::{Blocking, Format};
-use crate::candle::cpu::activations::Row;
 use crate::candle::cpu::simd::{PART, Simd, Width};
 
 /// A block that consists of parts of 32 weights with one or two factors each, multiplied with activations in blocks of 32.
@@ -13,13 +12,11 @@ pub(in super::super) trait Small: Format {
     /// Whether the second factors count: those of a minimum or of a zero point.
     const HAS_OFFSET: bool = false;
 
-    /// The scale of a part and, with an offset, the factor of the second number of [`Small::of_activations`].
+    /// Whether the quants are 8 too large, so that the factors of activations are those with -8 times their sum.
+    const WITH_EIGHT: bool = false;
+
+    /// The scale of a part and, with an offset, what the second factor of the activations is multiplied with.
     fn factors<S: Simd>(&self, part: usize) -> S::Factors;
-    /// The scale of a block of activations and, with an offset, what its offset is multiplied with.
-    #[inline(always)]
-    fn of_activations<'a>(x: &Row<'a>, block: usize) -> &'a [f32; 2] {
-        &x.with_minimum[block]
-    }
     /// Products of a part and activations, summed in groups of four.
     fn products<S: Simd>(&self, part: usize, x: S::Bytes) -> S::Ints;
 }
@@ -107,16 +104,12 @@ impl Format for Q4_0 {
 
 impl Small for Q4_0 {
     const HAS_OFFSET: bool = true;
+    const WITH_EIGHT: bool = true;
 
     /// Both factors are the scale: the second one is multiplied with -8 times the sum of the activations.
     #[inline(always)]
     fn factors<S: Simd>(&self, _part: usize) -> S::Factors {
         halves::<S>(self.d, self.d)
-    }
-
-    #[inline(always)]
-    fn of_activations<'a>(x: &Row<'a>, block: usize) -> &'a [f32; 2] {
-        &x.with_eight[block]
     }
 
     #[inline(always)]

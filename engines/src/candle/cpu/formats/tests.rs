@@ -1,3 +1,4 @@
+//! Blocks against `models::blocks`, and in every instruction set.
 #![allow(unsafe_code, reason = "bytes are read as blocks")]
 
 use super::super::simd::{Level, PART, Scalar, with_simd};

@@ -18,8 +18,7 @@ use std::arch::x86_64::{
 use half::f16;
 
 use super::scalar::multiply_add;
-use super::{LANES, Lanes, PART, Quad, Simd, Width};
-use crate::candle::cpu::activations::Part;
+use super::{LANES, Lanes, PART, Part, Quad, Simd, Width};
 
 /// AVX2, FMA and F16C.
 pub(in super::super) type Avx2 = Registers256<false>;

@@ -12,8 +12,7 @@ use half::f16;
 
 use super::avx2::Avx2;
 use super::scalar::multiply_add;
-use super::{LANES, Lanes, PART, Quad, Simd, Width};
-use crate::candle::cpu::activations::Part;
+use super::{LANES, Lanes, PART, Part, Quad, Simd, Width};
 
 /// AVX-512 F, BW, DQ, VL and VNNI. Blocks of 32 weights use registers of 256 bits.
 #[derive(Clone, Copy)]

@@ -17,8 +17,6 @@ mod scalar;
 
 use half::f16;
 
-use super::activations::Part;
-
 #[cfg(target_arch = "x86_64")]
 pub(super) use self::avx2::{Avx2, AvxVnni};
 #[cfg(target_arch = "x86_64")]
@@ -30,6 +28,11 @@ pub(super) use self::scalar::Scalar;
 
 /// Elements of weights or activations whose products are summed together.
 pub(super) const PART: usize = 32;
+
+/// 32 activations in words of four; aligned so that a register is loaded from one cache line.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C, align(32))]
+pub(in super::super) struct Part(pub(in super::super) [[i8; 4]; PART / 4]);
 
 /// Four weights of each of sixteen rows, one after the other in the bytes of a number, the first one in the low bits. A register of 64
 /// bytes is loaded from one cache line.

@@ -14,8 +14,7 @@ use half::f16;
 use half::slice::HalfFloatSliceExt;
 
 use super::scalar::{ArrayLanes, Scalar, multiply_add};
-use super::{LANES, PART, Quad, Simd, Width};
-use crate::candle::cpu::activations::Part;
+use super::{LANES, PART, Part, Quad, Simd, Width};
 
 /// Neon with the instruction `sdot`.
 #[derive(Clone, Copy)]

@@ -3,8 +3,7 @@
 use half::f16;
 use half::slice::HalfFloatSliceExt;
 
-use super::{LANES, Lanes, PART, Quad, Simd, Width};
-use crate::candle::cpu::activations::Part;
+use super::{LANES, Lanes, PART, Part, Quad, Simd, Width};
 
 /// Plain numbers.
 #[derive(Clone, Copy)]

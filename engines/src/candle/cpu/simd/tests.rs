@@ -1,3 +1,4 @@
+//! Every instruction set against the scalar reference.
 #![allow(clippy::float_cmp, reason = "results are equal to the last bit")]
 
 use super::super::rows::Rows;
