@@ -5,6 +5,10 @@
 //! Waiting threads spin for a short time, because a wake-up by the system takes longer than most waits, and then sleep, so that their
 //! processor is free for a worker that was interrupted, or for other programs.
 #![allow(unsafe_code, reason = "work with borrowed data is published to threads that outlive the borrow")]
+#![cfg_attr(
+    not(feature = "candle"),
+    allow(dead_code, reason = "without an engine that computes, only probes use the threads")
+)]
 
 use std::num::NonZero;
 use std::ops::Range;
