@@ -2,7 +2,7 @@
 
 use super::simd::{LANES, Lanes, Simd};
 
-/// `sum_i a_i b_i`, in the order of [`S::Lanes::products`].
+/// `sum_i a_i b_i`, in the order of [`Lanes::products`].
 #[inline(always)]
 pub(super) fn dot<S: Simd>(a: &[f32], b: &[f32]) -> f32 {
     S::call(&|(a, b)| S::Lanes::products(a, b).sum(), (a, b))
