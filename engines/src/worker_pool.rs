@@ -1,7 +1,7 @@
 //! The compute threads of this process: a pool that shares work in small pieces and leaves the processor to others while it waits.
 //!
 //! A call of [`WorkerPool::share`] publishes its work, wakes the workers, and takes pieces itself until none is left. It then waits
-//! only for workers that took a piece: a worker that the system has not scheduled, because another program runs, holds up nobody.
+//! only for workers that took a piece, and not for one that the system has not scheduled because another program runs.
 //! Waiting threads spin for a short time, because a wake-up by the system takes longer than most waits, and then sleep, so that their
 //! processor is free for a worker that was interrupted, or for other programs.
 #![allow(unsafe_code, reason = "work with borrowed data is published to threads that outlive the borrow")]
@@ -407,7 +407,7 @@ mod tests {
         }
     }
 
-    /// A worker that is not scheduled holds up nobody: here none of them ever runs.
+    /// The call does not wait for workers that are not scheduled: here none of them ever runs.
     #[test]
     fn the_caller_does_all_work_if_no_worker_comes() {
         let shared: &'static Shared = Box::leak(Box::new(Shared {

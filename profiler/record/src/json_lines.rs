@@ -72,7 +72,7 @@ pub(super) fn read_lines(path: &Path, mut each: impl FnMut(usize, &[u8])) -> Res
     Ok(())
 }
 
-/// What is told about damaged lines of a file, by its name; `None` without any.
+/// A message about the damaged lines of the file with this name; `None` if there are none.
 pub(super) fn about_damaged(name: &str, damaged: &[usize]) -> Option<String> {
     let (first, rest) = damaged.split_first()?;
     let others = if rest.is_empty() { String::new() } else { format!(" and {} more", rest.len()) };

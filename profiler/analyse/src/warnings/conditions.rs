@@ -65,8 +65,8 @@ pub(crate) struct FullMemory {
 impl FullMemory {
     pub(crate) fn of(file: &RunFile) -> Self {
         let memory = &file.environment.memory;
-        let page = memory.page_bytes.value().unwrap_or(4096);
         let evicted = file.conditions.first().zip(file.conditions.last()).and_then(|(first, last)| {
+            let page = memory.page_bytes.value()?;
             let pages = |at: &record::ConditionsAt| at.conditions.group.refaults.value();
             Some(pages(last)?.saturating_sub(pages(first)?) * page)
         });

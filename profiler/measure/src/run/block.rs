@@ -15,8 +15,10 @@ use crate::pool::WorkerPool;
 pub(super) fn measure_all(run: &mut ActiveRun<'_>) -> Result<(), Error> {
     let mut first_case = 0;
     // Where time is virtual, workers are numbered: those of the run that is resumed keep their numbers.
-    let first_number =
-        run.earlier.as_ref().map_or(1, |earlier| u32::try_from(earlier.samples + 1).unwrap_or(1).saturating_mul(1000));
+    let first_number = run
+        .earlier
+        .as_ref()
+        .map_or(1, |earlier| u32::try_from(earlier.samples + 1).unwrap_or(u32::MAX).saturating_mul(1000));
     let plan = run.plan();
     for (index, block) in plan.blocks.iter().enumerate() {
         if run.is_interrupted() {

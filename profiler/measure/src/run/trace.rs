@@ -21,7 +21,7 @@ pub(super) struct RunTrace {
     dir: PathBuf,
     part: PathBuf,
     writer: Option<Writer>,
-    /// What is told about traces that cannot be read.
+    /// Messages about traces that cannot be read.
     notes: Vec<String>,
     level: TraceLevel,
     /// Whether there is only one case, so that everything is written to one file.
@@ -96,7 +96,7 @@ impl RunTrace {
         std::fs::remove_file(&self.part).map_err(Error::file(&self.part, "remove"))
     }
 
-    /// What is told about traces that cannot be read, each once.
+    /// The messages about traces that cannot be read, each once.
     pub(super) fn take_notes(&mut self) -> Vec<String> {
         std::mem::take(&mut self.notes)
     }
@@ -135,7 +135,7 @@ impl DifferingProperties {
 }
 
 /// Opens the trace of a run. The one of a run that is resumed is continued: another file gets its records and then its name, so that they
-/// are there at every moment. Returns the file, and what is told about an earlier one that cannot be continued.
+/// are there at every moment. Returns the file, and a message if the earlier one cannot be continued.
 fn open(dir: &Path, plan: &PlanFile) -> Result<(Writer, Option<String>), Error> {
     let path = dir.join(OVERVIEW);
     let partial = dir.join(PARTIAL);

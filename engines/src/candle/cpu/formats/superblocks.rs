@@ -59,13 +59,20 @@ pub(in super::super) struct Q3K {
     d: f16,
 }
 
+/// The scales and minimums of 6 bits of eight groups of 32.
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct SixBitScales {
+    d: f16,
+    dmin: f16,
+    scales: [u8; 12],
+}
+
 /// 4 bits in groups of 32, with scales and minimums of 6 bits.
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub(in super::super) struct Q4K {
-    d: f16,
-    dmin: f16,
-    scales: [u8; 12],
+    scales: SixBitScales,
     quants: [[u8; 32]; 4],
 }
 
@@ -73,9 +80,7 @@ pub(in super::super) struct Q4K {
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub(in super::super) struct Q5K {
-    d: f16,
-    dmin: f16,
-    scales: [u8; 12],
+    scales: SixBitScales,
     /// The fifth bits.
     high: [u8; 32],
     quants: [[u8; 32]; 4],
@@ -91,18 +96,45 @@ pub(in super::super) struct Q6K {
     d: f16,
 }
 
-/// Eight scales and eight minimums of 6 bits in 12 bytes: the lower four of each have a byte, whose two high bits belong to the upper four.
-#[inline(always)]
-fn six_bit_scales(bytes: &[u8; 12]) -> ([u8; 8], [u8; 8]) {
-    const LOW_SIX: u32 = 0x3f3f_3f3f;
-    const LOW_FOUR: u32 = 0x0f0f_0f0f;
-    const TWO: u32 = 0x0303_0303;
-    let word = |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
-    let (a, b, c) = (word(0), word(4), word(8));
-    let join = |low: u32, high: u32| (u64::from(low) | u64::from(high) << 32).to_le_bytes();
-    let scales = join(a & LOW_SIX, (c & LOW_FOUR) | (a >> 6 & TWO) << 4);
-    let minimums = join(b & LOW_SIX, (c >> 4 & LOW_FOUR) | (b >> 6 & TWO) << 4);
-    (scales, minimums)
+impl SixBitScales {
+    /// Eight scales and eight minimums of 6 bits in 12 bytes: the lower four of each have a byte, whose two high bits belong to the upper four.
+    #[inline(always)]
+    fn unpacked(&self) -> ([u8; 8], [u8; 8]) {
+        let bytes = &self.scales;
+        const LOW_SIX: u32 = 0x3f3f_3f3f;
+        const LOW_FOUR: u32 = 0x0f0f_0f0f;
+        const TWO: u32 = 0x0303_0303;
+        let word = |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
+        let (a, b, c) = (word(0), word(4), word(8));
+        let join = |low: u32, high: u32| (u64::from(low) | u64::from(high) << 32).to_le_bytes();
+        let scales = join(a & LOW_SIX, (c & LOW_FOUR) | (a >> 6 & TWO) << 4);
+        let minimums = join(b & LOW_SIX, (c >> 4 & LOW_FOUR) | (b >> 6 & TWO) << 4);
+        (scales, minimums)
+    }
+
+    /// `d` and `dmin`.
+    #[inline(always)]
+    fn factors(&self) -> [f32; 2] {
+        [self.d.to_f32(), self.dmin.to_f32()]
+    }
+
+    /// See [`Format::scales_and_minimums`].
+    #[inline(always)]
+    fn scales_and_minimums(&self, scales: &mut [f32], minimums: &mut [f32]) {
+        let (of_groups, minimums_of_groups) = self.unpacked();
+        let [d, dmin] = self.factors();
+        for group in 0..8 {
+            scales[group] = d * f32::from(of_groups[group]);
+            minimums[group] = -dmin * f32::from(minimums_of_groups[group]);
+        }
+    }
+
+    /// See [`Superblock::scales`]: each group has two parts.
+    #[inline(always)]
+    fn of_parts(&self) -> Scales {
+        let (scales, minimums) = self.unpacked();
+        Scales::of_parts(|part| i16::from(scales[part / 2]), |part| i16::from(minimums[part / 2]))
+    }
 }
 
 /// The shift of part `0..4` of 32 in 128 quants of 2 bits.
@@ -231,25 +263,19 @@ impl Format for Q4K {
 
     #[inline(always)]
     fn scales_and_minimums(&self, scales: &mut [f32], minimums: &mut [f32]) {
-        let (of_groups, minimums_of_groups) = six_bit_scales(&self.scales);
-        let (d, dmin) = (self.d.to_f32(), self.dmin.to_f32());
-        for group in 0..8 {
-            scales[group] = d * f32::from(of_groups[group]);
-            minimums[group] = -dmin * f32::from(minimums_of_groups[group]);
-        }
+        self.scales.scales_and_minimums(scales, minimums);
     }
 }
 
 impl Superblock for Q4K {
     #[inline(always)]
     fn factors(&self) -> [f32; 2] {
-        [self.d.to_f32(), self.dmin.to_f32()]
+        self.scales.factors()
     }
 
     #[inline(always)]
     fn scales(&self) -> Scales {
-        let (scales, minimums) = six_bit_scales(&self.scales);
-        Scales::of_parts(|part| i16::from(scales[part / 2]), |part| i16::from(minimums[part / 2]))
+        self.scales.of_parts()
     }
 }
 
@@ -267,25 +293,19 @@ impl Format for Q5K {
 
     #[inline(always)]
     fn scales_and_minimums(&self, scales: &mut [f32], minimums: &mut [f32]) {
-        let (of_groups, minimums_of_groups) = six_bit_scales(&self.scales);
-        let (d, dmin) = (self.d.to_f32(), self.dmin.to_f32());
-        for group in 0..8 {
-            scales[group] = d * f32::from(of_groups[group]);
-            minimums[group] = -dmin * f32::from(minimums_of_groups[group]);
-        }
+        self.scales.scales_and_minimums(scales, minimums);
     }
 }
 
 impl Superblock for Q5K {
     #[inline(always)]
     fn factors(&self) -> [f32; 2] {
-        [self.d.to_f32(), self.dmin.to_f32()]
+        self.scales.factors()
     }
 
     #[inline(always)]
     fn scales(&self) -> Scales {
-        let (scales, minimums) = six_bit_scales(&self.scales);
-        Scales::of_parts(|part| i16::from(scales[part / 2]), |part| i16::from(minimums[part / 2]))
+        self.scales.of_parts()
     }
 }
 
