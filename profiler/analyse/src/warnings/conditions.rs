@@ -208,10 +208,13 @@ mod tests {
         last.group.refaults = 10_000.into();
         last.governor = "powersave".to_owned().into();
         last.energy_preference = "balance_power".to_owned().into();
-        let file = RunFile { cases: vec![case], conditions: vec![at(first), at(last)], ..RunFile::default() };
+        let mut file = RunFile { cases: vec![case], conditions: vec![at(first), at(last)], ..RunFile::default() };
+        file.environment.memory.page_bytes = 4096.into();
         let found = warnings(&file);
         assert_eq!(found.len(), 10, "{found:#?}");
         insta::assert_snapshot!(found.iter().map(Warning::text).collect::<Vec<_>>().join("\n"));
+        file.environment.memory.page_bytes = Recorded::absent("not read");
+        assert_eq!(warnings(&file).len(), 9, "without the size of a page, the bytes of files are not known");
     }
 
     #[test]
